@@ -1,0 +1,1 @@
+//! The leak detector: knows no pool, no tokio, no I/O.
