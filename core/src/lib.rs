@@ -3,10 +3,16 @@
 
 pub mod clock;
 pub mod config;
-pub mod detect;
+mod detect;
 pub mod error;
 pub mod pool;
 
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
 pub use config::{ForceReleaseWhen, LeakPolicy, PoolOptions, Reset, SqlText, StackCapture};
+pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};
+pub use detect::event::*;
+pub use detect::site::Site;
+pub use detect::sql::fingerprint;
+pub use detect::stats::{BUCKET_BOUNDS, Books, HistogramSnapshot};
+pub use detect::verdict::{RevokeReason, Suspicion, Verdict};
 pub use error::{Error, ErrorCode, Result};

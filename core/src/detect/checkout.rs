@@ -1,0 +1,567 @@
+//! One checkout: its id, the state machine that ends it exactly once, and the stamps that tell what its session
+//! does.
+//!
+//! A [`Slot`] belongs to one connection for life (or, under a detector without a pool, to one checkout after the
+//! other); a checkout is one generation of it. Everything here is an atomic or a lock that is held for a few
+//! instructions. Nothing here reads a clock, judges, or calls anybody.
+//!
+//! ```text
+//!            check_out            check_in (clean)
+//!   Free ───────────────▶ Held ─────────────────────▶ Free
+//!    ▲                    │  │ check_in (unsettled or dirty)
+//!    │      settle        │  └──────────▶ Returning ──┐
+//!    └────────────────────┼──────────────────┘        │ reset_timeout
+//!                  revoke ▼                           ▼
+//!                       Ended ◀──────────────────── Ended      (the session is gone; the slot is retired)
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Weak};
+
+use super::Reclaim;
+use super::site::SiteId;
+use super::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
+use crate::clock::Nanos;
+use crate::error::{Error, ErrorCode};
+
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+/// The most slots that a registry can have.
+pub(crate) const MAX_SLOTS: usize = 1 << SLOT_BITS;
+
+/// The name of one checkout: the slot and its generation in a `u64`. A stale one never means another checkout.
+///
+/// ```
+/// use leakpool::CheckoutId;
+/// let id: CheckoutId = "3.17".parse().unwrap();
+/// assert_eq!(id.to_string(), "3.17");
+/// assert_eq!(CheckoutId::from_u64(id.to_u64()), id);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CheckoutId(u64);
+
+impl CheckoutId {
+    pub(crate) fn new(slot: u32, generation: u64) -> CheckoutId {
+        CheckoutId((generation << SLOT_BITS) | u64::from(slot))
+    }
+
+    /// The id as the number that C, Python and Node pass around.
+    pub fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The id from such a number; whether it means a live checkout is found out when it is used.
+    pub fn from_u64(raw: u64) -> CheckoutId {
+        CheckoutId(raw)
+    }
+
+    pub(crate) fn slot(self) -> usize {
+        (self.0 & SLOT_MASK) as usize
+    }
+
+    pub(crate) fn generation(self) -> u64 {
+        self.0 >> SLOT_BITS
+    }
+}
+
+impl fmt::Display for CheckoutId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot(), self.generation())
+    }
+}
+
+impl fmt::Debug for CheckoutId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CheckoutId({self})")
+    }
+}
+
+impl FromStr for CheckoutId {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self, Error> {
+        let parsed = s.split_once('.').and_then(|(slot, generation)| {
+            let slot = slot.parse::<u32>().ok().filter(|s| u64::from(*s) <= SLOT_MASK)?;
+            let generation = generation.parse::<u64>().ok().filter(|g| *g <= u64::MAX >> SLOT_BITS)?;
+            Some(CheckoutId::new(slot, generation))
+        });
+        parsed.ok_or_else(|| {
+            Error::new(
+                ErrorCode::InvalidArgument,
+                format!("checkout id {s:?} is not of the form slot.generation"),
+            )
+        })
+    }
+}
+
+/// Where a slot's current generation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not lent.
+    Free,
+    /// Lent to a caller.
+    Held,
+    /// Given back, but not yet settled: its connection task is still cleaning up.
+    Returning,
+    /// Taken away, lost or closed; the session is gone.
+    Ended,
+}
+
+impl State {
+    fn from_bits(bits: u64) -> State {
+        match bits & STATE_MASK {
+            0 => State::Free,
+            1 => State::Held,
+            2 => State::Returning,
+            _ => State::Ended,
+        }
+    }
+}
+
+const STATE_MASK: u64 = 0b11;
+const FLAG_SHIFT: u32 = 2;
+const GENERATION_SHIFT: u32 = 24;
+
+/// What the detector has already said about a checkout. Part of the state word, so that "said once" and "ended
+/// once" are decided by one compare-and-swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Flags(u64);
+
+impl Flags {
+    /// Reported as a leak (suspected or proven).
+    pub(crate) const LEAK: Flags = Flags(1);
+    /// A finalizer showed that the handle is unreachable.
+    pub(crate) const PROVEN: Flags = Flags(1 << 1);
+    /// Reported as long running.
+    pub(crate) const LONG_RUNNING: Flags = Flags(1 << 2);
+    /// The task or thread that acquired it has ended.
+    pub(crate) const OWNER_ENDED: Flags = Flags(1 << 3);
+    /// It has a label or another extra that lies behind the lock.
+    pub(crate) const EXTRAS: Flags = Flags(1 << 4);
+
+    pub(crate) fn has(self, flag: Flags) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    fn with(self, flag: Flags) -> Flags {
+        Flags(self.0 | flag.0)
+    }
+}
+
+/// The state word taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Word {
+    pub(crate) generation: u64,
+    pub(crate) flags: Flags,
+    pub(crate) state: State,
+}
+
+impl Word {
+    fn unpack(raw: u64) -> Word {
+        let flags = (raw >> FLAG_SHIFT) & ((1 << (GENERATION_SHIFT - FLAG_SHIFT)) - 1);
+        Word { generation: raw >> GENERATION_SHIFT, flags: Flags(flags), state: State::from_bits(raw) }
+    }
+
+    fn pack(self) -> u64 {
+        let state = match self.state {
+            State::Free => 0,
+            State::Held => 1,
+            State::Returning => 2,
+            State::Ended => 3,
+        };
+        (self.generation << GENERATION_SHIFT) | (self.flags.0 << FLAG_SHIFT) | state
+    }
+}
+
+/// What a session is doing now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activity {
+    /// The server works on a statement.
+    Executing,
+    /// The server waits for its client: an open `COPY … FROM STDIN`, or a result that nobody reads.
+    Stalled,
+    /// Nothing runs, no transaction is open.
+    Idle,
+    /// Nothing runs, a transaction is open.
+    IdleInTransaction,
+    /// Nothing runs, a transaction is open and has failed.
+    IdleInFailedTransaction,
+}
+
+impl Activity {
+    /// The name in `snake_case`, the same in every host.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Activity::Executing => "executing",
+            Activity::Stalled => "stalled",
+            Activity::Idle => "idle",
+            Activity::IdleInTransaction => "idle_in_transaction",
+            Activity::IdleInFailedTransaction => "idle_in_failed_transaction",
+        }
+    }
+
+    /// What a person reads: `idle in transaction`.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Activity::Executing => "executing",
+            Activity::Stalled => "stalled",
+            Activity::Idle => "idle",
+            Activity::IdleInTransaction => "idle in transaction",
+            Activity::IdleInFailedTransaction => "idle in failed transaction",
+        }
+    }
+}
+
+impl fmt::Display for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// The transaction status of a `ReadyForQuery` message (PostgreSQL, "Message Formats").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TransactionStatus {
+    /// `I`: not in a transaction.
+    #[default]
+    Idle,
+    /// `T`: in a transaction.
+    InTransaction,
+    /// `E`: in a failed transaction.
+    Failed,
+}
+
+/// What is known of a session's traffic, published as one word so that a reader never sees half of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Traffic {
+    pub(crate) transaction: TransactionStatus,
+    /// Requests of effect (Query, Execute, FunctionCall) whose ReadyForQuery is still to come.
+    pub(crate) effectful: u32,
+    /// The server waits for copy data.
+    pub(crate) copy_in: bool,
+    /// The client has stopped reading an unfinished result.
+    pub(crate) unread: bool,
+    /// A `LISTEN` was seen since the last reset.
+    pub(crate) listening: bool,
+}
+
+impl Traffic {
+    fn pack(self) -> u64 {
+        let status = match self.transaction {
+            TransactionStatus::Idle => 0,
+            TransactionStatus::InTransaction => 1,
+            TransactionStatus::Failed => 2,
+        };
+        status
+            | (u64::from(self.copy_in) << 2)
+            | (u64::from(self.unread) << 3)
+            | (u64::from(self.listening) << 4)
+            | (u64::from(self.effectful) << 32)
+    }
+
+    fn unpack(raw: u64) -> Traffic {
+        Traffic {
+            transaction: match raw & 3 {
+                0 => TransactionStatus::Idle,
+                1 => TransactionStatus::InTransaction,
+                _ => TransactionStatus::Failed,
+            },
+            copy_in: raw & 4 != 0,
+            unread: raw & 8 != 0,
+            listening: raw & 16 != 0,
+            effectful: (raw >> 32) as u32,
+        }
+    }
+
+    /// What the session is doing. An open COPY IN counts as stalled even where its own Sync was voided.
+    pub(crate) fn activity(self) -> Activity {
+        if self.copy_in || (self.effectful > 0 && self.unread) {
+            Activity::Stalled
+        } else if self.effectful > 0 {
+            Activity::Executing
+        } else {
+            match self.transaction {
+                TransactionStatus::Idle => Activity::Idle,
+                TransactionStatus::InTransaction => Activity::IdleInTransaction,
+                TransactionStatus::Failed => Activity::IdleInFailedTransaction,
+            }
+        }
+    }
+
+    /// True if nothing is open: no statement, no copy, no transaction.
+    pub(crate) fn is_clean(self) -> bool {
+        self.effectful == 0 && !self.copy_in && self.transaction == TransactionStatus::Idle
+    }
+}
+
+/// What the wire (or, without one, the host by `touch`) stamps on a session.
+#[derive(Debug)]
+pub(crate) struct Stamps {
+    traffic: AtomicU64,
+    /// The last request of effect sent, or its answer received.
+    last_use: AtomicU64,
+    /// The last byte that moved in either direction.
+    last_byte: AtomicU64,
+    /// When the statement that runs was sent.
+    started: AtomicU64,
+    sql_at: AtomicU64,
+    backend_pid: AtomicU32,
+    /// Held for the swap of one pointer.
+    sql: Mutex<Option<Arc<str>>>,
+}
+
+impl Stamps {
+    fn new() -> Stamps {
+        Stamps {
+            traffic: AtomicU64::new(0),
+            last_use: AtomicU64::new(0),
+            last_byte: AtomicU64::new(0),
+            started: AtomicU64::new(0),
+            sql_at: AtomicU64::new(0),
+            backend_pid: AtomicU32::new(0),
+            sql: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic::unpack(self.traffic.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_traffic(&self, traffic: Traffic) {
+        self.traffic.store(traffic.pack(), Ordering::Release);
+    }
+
+    pub(crate) fn used(&self, now: Nanos) {
+        self.last_use.store(now, Ordering::Release);
+    }
+
+    pub(crate) fn byte_moved(&self, now: Nanos) {
+        self.last_byte.store(now, Ordering::Release);
+    }
+
+    pub(crate) fn statement_started(&self, now: Nanos) {
+        self.started.store(now, Ordering::Release);
+    }
+
+    pub(crate) fn set_sql(&self, sql: Option<Arc<str>>, now: Nanos) {
+        self.sql_at.store(now, Ordering::Release);
+        // The old text is dropped after the lock is let go.
+        let _old = std::mem::replace(&mut *lock(&self.sql), sql);
+    }
+
+    pub(crate) fn sql(&self) -> Option<(Arc<str>, Nanos)> {
+        let sql = lock(&self.sql).clone()?;
+        Some((sql, self.sql_at.load(Ordering::Acquire)))
+    }
+
+    pub(crate) fn set_backend_pid(&self, pid: u32) {
+        self.backend_pid.store(pid, Ordering::Release);
+    }
+
+    pub(crate) fn backend_pid(&self) -> Option<u32> {
+        Some(self.backend_pid.load(Ordering::Acquire)).filter(|pid| *pid != 0)
+    }
+}
+
+/// What a caller may say about a checkout when it acquires.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    pub(crate) label: Option<Arc<str>>,
+    /// The host's word for who acquired it: an asyncio task's name, a thread's name.
+    pub(crate) owner: Option<Arc<str>>,
+}
+
+impl Extras {
+    fn is_empty(&self) -> bool {
+        self.label.is_none() && self.owner.is_none()
+    }
+}
+
+/// The facts that a verdict needs, read from a slot at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) acquired_at: Nanos,
+    /// When the session was last of use to its holder; never before `acquired_at`.
+    pub(crate) last_use: Nanos,
+    pub(crate) last_byte: Nanos,
+    pub(crate) statement_started: Nanos,
+    pub(crate) traffic: Traffic,
+    /// The caller's own limit; zero = none.
+    pub(crate) expected: Nanos,
+    pub(crate) proven: bool,
+}
+
+/// One place of the registry.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    index: u32,
+    word: AtomicU64,
+    acquired_at: AtomicU64,
+    returning_since: AtomicU64,
+    expected: AtomicU64,
+    site: AtomicU32,
+    /// When the deadline queue will look at this slot; zero = it will not. See `registry.rs` for the protocol.
+    pub(super) queued: AtomicU64,
+    pub(crate) stamps: Stamps,
+    /// Touched only when a checkout has extras (the flag says so). Held for a clone.
+    extras: Mutex<Extras>,
+    /// Held for the clone of a pointer.
+    owner: Mutex<Option<Weak<dyn Reclaim>>>,
+}
+
+impl Slot {
+    pub(super) fn new(index: u32) -> Slot {
+        Slot {
+            index,
+            word: AtomicU64::new(Word { generation: 0, flags: Flags::default(), state: State::Free }.pack()),
+            acquired_at: AtomicU64::new(0),
+            returning_since: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
+            site: AtomicU32::new(0),
+            queued: AtomicU64::new(0),
+            stamps: Stamps::new(),
+            extras: Mutex::new(Extras::default()),
+            owner: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(crate) fn word(&self) -> Word {
+        Word::unpack(self.word.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn site(&self) -> SiteId {
+        SiteId::from_u32(self.site.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn acquired_at(&self) -> Nanos {
+        self.acquired_at.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn returning_since(&self) -> Nanos {
+        self.returning_since.load(Ordering::Relaxed)
+    }
+
+    /// Lends the slot. The caller owns the connection, and with it this slot: nobody else may lend it now.
+    pub(crate) fn check_out(&self, now: Nanos, site: SiteId, expected: Nanos, extras: Extras) -> CheckoutId {
+        let generation = (self.word().generation + 1) & (u64::MAX >> GENERATION_SHIFT);
+        let mut flags = Flags::default();
+        if !extras.is_empty() {
+            *lock(&self.extras) = extras;
+            flags = flags.with(Flags::EXTRAS);
+        }
+        self.acquired_at.store(now, Ordering::Relaxed);
+        self.expected.store(expected, Ordering::Relaxed);
+        self.site.store(site.to_u32(), Ordering::Relaxed);
+        // SeqCst: this store and the look at `queued` that follows it must not change places (registry.rs).
+        self.word.store(Word { generation, flags, state: State::Held }.pack(), Ordering::SeqCst);
+        CheckoutId::new(self.index, generation)
+    }
+
+    /// Ends the holding of generation `generation`: exactly one caller gets `Ok`, with the flags that had been
+    /// set by then; all others learn where the slot stands.
+    pub(crate) fn end_holding(&self, generation: u64, to: State, now: Nanos) -> Result<Flags, Word> {
+        if to == State::Returning {
+            self.returning_since.store(now, Ordering::Relaxed);
+        }
+        self.transition(generation, State::Held, to)
+    }
+
+    /// Ends a return: settled (`Free`) or given up (`Ended`).
+    pub(crate) fn end_returning(&self, generation: u64, to: State) -> Result<Flags, Word> {
+        self.transition(generation, State::Returning, to)
+    }
+
+    fn transition(&self, generation: u64, from: State, to: State) -> Result<Flags, Word> {
+        let mut raw = self.word.load(Ordering::SeqCst);
+        loop {
+            let word = Word::unpack(raw);
+            if word.generation != generation || word.state != from {
+                return Err(word);
+            }
+            match self.word.compare_exchange(
+                raw,
+                Word { state: to, ..word }.pack(),
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            ) {
+                Ok(_) => return Ok(word.flags),
+                Err(seen) => raw = seen,
+            }
+        }
+    }
+
+    /// Says something about a held checkout for the first time: true for exactly one caller.
+    pub(crate) fn flag(&self, generation: u64, flag: Flags) -> bool {
+        let mut raw = self.word.load(Ordering::SeqCst);
+        loop {
+            let word = Word::unpack(raw);
+            if word.generation != generation || word.state != State::Held || word.flags.has(flag) {
+                return false;
+            }
+            let new = Word { flags: word.flags.with(flag), ..word }.pack();
+            match self.word.compare_exchange(raw, new, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return true,
+                Err(seen) => raw = seen,
+            }
+        }
+    }
+
+    /// Sets who can end the session of this slot; kept weakly, as that owner keeps the slot.
+    pub(crate) fn set_owner(&self, owner: Weak<dyn Reclaim>) {
+        *lock(&self.owner) = Some(owner);
+    }
+
+    pub(crate) fn owner(&self) -> Option<Arc<dyn Reclaim>> {
+        lock(&self.owner).as_ref().and_then(Weak::upgrade)
+    }
+
+    /// The facts of the checkout that is held, if one is, and they are all of one generation.
+    pub(crate) fn facts(&self) -> Option<(Word, Facts)> {
+        let word = self.word();
+        if word.state != State::Held {
+            return None;
+        }
+        let facts = self.facts_of(word);
+        // A release and a new acquire in between would have mixed two checkouts.
+        (self.word().generation == word.generation).then_some((word, facts))
+    }
+
+    /// The facts of generation `word.generation`, for whoever knows that it is not lent anew meanwhile.
+    pub(crate) fn facts_of(&self, word: Word) -> Facts {
+        let acquired_at = self.acquired_at();
+        Facts {
+            acquired_at,
+            last_use: self.stamps.last_use.load(Ordering::Acquire).max(acquired_at),
+            last_byte: self.stamps.last_byte.load(Ordering::Acquire).max(acquired_at),
+            statement_started: self.stamps.started.load(Ordering::Acquire).max(acquired_at),
+            traffic: self.stamps.traffic(),
+            expected: self.expected.load(Ordering::Relaxed),
+            proven: word.flags.has(Flags::PROVEN),
+        }
+    }
+
+    pub(crate) fn extras(&self, word: Word) -> Extras {
+        if word.flags.has(Flags::EXTRAS) { lock(&self.extras).clone() } else { Extras::default() }
+    }
+
+    pub(crate) fn id(&self, word: Word) -> CheckoutId {
+        CheckoutId::new(self.index, word.generation)
+    }
+
+    /// Makes an ended slot ready for another session. Only the registry's free list calls this.
+    pub(super) fn recycle(&self) {
+        let word = self.word();
+        self.stamps.set_traffic(Traffic::default());
+        self.stamps.set_sql(None, 0);
+        self.stamps.set_backend_pid(0);
+        self.stamps.used(0);
+        self.stamps.byte_moved(0);
+        self.stamps.statement_started(0);
+        self.word
+            .store(Word { flags: Flags::default(), state: State::Free, ..word }.pack(), Ordering::SeqCst);
+    }
+}
