@@ -26,7 +26,7 @@ use crate::clock::{Clock, Nanos, nanos};
 use crate::config::{ForceReleaseWhen, LeakPolicy, SqlText, StackCapture};
 use crate::error::{Error, ErrorCode, Result};
 use checkout::{CheckoutId, Extras, Facts, Flags, Slot, State, Word};
-use event::{CheckoutInfo, Event, EventData, EventKind, EventSink, LastSql, Revocation};
+use event::{CheckoutInfo, DirtyReason, Event, EventData, EventKind, EventSink, LastSql, Revocation};
 use registry::Registry;
 use site::{SiteId, SiteTable};
 use stats::{Stats, book, count};
@@ -358,6 +358,13 @@ impl Detector {
             Some((slot, _)) => Ok(slot),
             None => Err(unknown(id, &self.name)),
         }
+    }
+
+    /// A connection was returned with something open.
+    pub(crate) fn dirty_release(&self, slot: &Slot, generation: u64, found: DirtyReason) {
+        let id = CheckoutId::new(slot.index(), generation);
+        let last_sql = last_sql(slot, slot.acquired_at(), self.policy().sql_text, self.now());
+        self.emit(EventData::DirtyRelease { id, site: self.sites.get(slot.site()), found, last_sql });
     }
 
     // ---- snapshots ---------------------------------------------------------------------------------------

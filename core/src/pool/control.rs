@@ -1,0 +1,301 @@
+//! The control block of one connection: what its task, its holder, the sweeper and the closer share.
+//!
+//! Who may end what is decided by the slot's state word alone (detect/checkout.rs); whoever wins there takes the
+//! deadpool object out of `parked`, and with it the place in the pool. Lock protocol: each lock here is a leaf and
+//! is held for a few instructions; nothing is dropped, woken or called while one is held.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Wake, Waker};
+
+use deadpool::managed::Object;
+use deadpool_postgres::ClientWrapper;
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_postgres::Notification;
+
+use super::connect::Peer;
+use super::exchange::Request;
+use super::manager::Manager;
+use super::revoke::Ending;
+use super::shared::Shared;
+use crate::clock::Nanos;
+use crate::detect::checkout::{Slot, State, Traffic};
+use crate::detect::event::{RemoveReason, Revocation};
+use crate::detect::{Detector, Reclaim};
+
+/// A client in its box, so that a deadpool object is small to move.
+pub(crate) type BoxedClient = Box<ClientWrapper>;
+
+/// What lies in the slot while the connection is lent or on its way back.
+#[derive(Default)]
+pub(crate) struct Parked {
+    /// The place in the pool: there from the acquire until the holding has ended and the return has settled.
+    pub(crate) object: Option<Object<Manager>>,
+    /// The client, from the release until the return has settled.
+    pub(crate) client: Option<BoxedClient>,
+}
+
+/// Whether the connection task has something to do: a request that was queued in the client is seen here before
+/// it is on the wire, because queueing it wakes the task.
+pub(crate) struct Task {
+    state: AtomicU8,
+    inner: AtomicWaker,
+}
+
+const IDLE: u8 = 0;
+const WOKEN: u8 = 1;
+const POLLING: u8 = 2;
+
+impl Task {
+    fn new() -> Arc<Task> {
+        Arc::new(Task { state: AtomicU8::new(WOKEN), inner: AtomicWaker::new() })
+    }
+
+    /// The runtime polls the task.
+    pub(crate) fn begin_poll(&self, waker: &Waker) {
+        self.inner.register(waker);
+        self.state.store(POLLING, Ordering::SeqCst);
+    }
+
+    /// The poll is over: true if nothing has woken the task meanwhile.
+    pub(crate) fn end_poll(&self) -> bool {
+        self.state.compare_exchange(POLLING, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == IDLE
+    }
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.state.store(WOKEN, Ordering::SeqCst);
+        self.inner.wake();
+    }
+}
+
+pub(crate) struct Control {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) detector: Arc<Detector>,
+    pub(crate) shared: Weak<Shared>,
+    pub(crate) task: Arc<Task>,
+    pub(crate) parked: Mutex<Parked>,
+    /// Set once, when the session is taken away from its holder: the fence.
+    pub(crate) revocation: OnceLock<Arc<Revocation>>,
+    /// The session is to end as soon as nothing runs on it.
+    pub(crate) closing: AtomicBool,
+    /// The task has ended: there is no session any more.
+    pub(crate) ended: AtomicBool,
+    /// True while the observer waits for the server; false while the client does not read what is there.
+    pub(crate) read_blocked: AtomicBool,
+    /// Process id and secret of the backend, for a cancel.
+    key: AtomicU64,
+    pub(crate) peer: Arc<Peer>,
+    /// A duplicate of the socket's descriptor, so that it can be shut down without a runtime. It keeps the session
+    /// alive, so the end of the task, a revoke and a close each take it out.
+    socket: Mutex<Option<OwnedFd>>,
+    pub(crate) requests: Mutex<VecDeque<Request>>,
+    pub(crate) listeners: Mutex<Vec<mpsc::Sender<Notification>>>,
+    /// From when on it is not lent again; `u64::MAX` = never.
+    pub(crate) expires_at: Nanos,
+    pub(crate) idle_since: AtomicU64,
+    pub(crate) uses: AtomicU64,
+    pub(crate) late_use_told: AtomicBool,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("slot", &self.slot.index()).field("word", &self.slot.word()).finish()
+    }
+}
+
+impl Control {
+    pub(crate) fn new(
+        slot: Arc<Slot>,
+        detector: Arc<Detector>,
+        shared: Weak<Shared>,
+        peer: Arc<Peer>,
+        socket: OwnedFd,
+        expires_at: Nanos,
+    ) -> Arc<Control> {
+        let now = detector.now();
+        let control = Arc::new(Control {
+            slot,
+            detector,
+            shared,
+            task: Task::new(),
+            parked: Mutex::default(),
+            revocation: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            read_blocked: AtomicBool::new(false),
+            key: AtomicU64::new(0),
+            peer,
+            socket: Mutex::new(Some(socket)),
+            requests: Mutex::default(),
+            listeners: Mutex::default(),
+            expires_at,
+            idle_since: AtomicU64::new(now),
+            uses: AtomicU64::new(0),
+            late_use_told: AtomicBool::new(false),
+        });
+        let weak: Weak<Control> = Arc::downgrade(&control);
+        control.slot.set_owner(weak);
+        control
+    }
+
+    pub(crate) fn set_key(&self, pid: u32, secret: u32) {
+        self.key.store(u64::from(pid) << 32 | u64::from(secret), Ordering::Release);
+        self.slot.stamps.set_backend_pid(pid);
+    }
+
+    /// Process id and secret of the backend.
+    pub(crate) fn key(&self) -> (i32, i32) {
+        let raw = self.key.load(Ordering::Acquire);
+        ((raw >> 32) as i32, raw as i32)
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.slot.stamps.traffic()
+    }
+
+    /// True if nothing is queued, nothing runs: only now does the transaction status mean anything.
+    pub(crate) fn is_settled(&self) -> bool {
+        let settled = self.task.is_idle();
+        settled && self.traffic().effectful == 0 && !self.traffic().copy_in
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Queues a raw request and wakes the task.
+    pub(crate) fn request(&self, request: Request) {
+        self.requests.lock().push_back(request);
+        self.task.wake_by_ref();
+    }
+
+    /// Frees the place in the pool for good: the session is not lent again. Whoever won the end of the holding or
+    /// of the return calls this, once.
+    pub(crate) fn leave_pool(&self) {
+        let object = self.parked.lock().object.take();
+        let pid = self.slot.stamps.backend_pid();
+        tracing::trace!(target: "leakpool", ?pid, "a connection leaves the pool");
+        if let Some(object) = object {
+            drop(Object::take(object));
+            if let Some(shared) = self.shared.upgrade() {
+                shared.put_permit();
+            }
+        }
+    }
+
+    /// The return has settled: the connection goes back into the pool.
+    pub(crate) fn finish_return(&self, generation: u64) {
+        let (object, client) = {
+            let mut parked = self.parked.lock();
+            if self.slot.end_returning(generation, State::Free).is_err() {
+                return;
+            }
+            (parked.object.take(), parked.client.take())
+        };
+        self.put_back(object, client);
+    }
+
+    /// Puts client and object together again and gives them to the next acquire.
+    pub(crate) fn put_back(&self, object: Option<Object<Manager>>, client: Option<BoxedClient>) {
+        let (Some(mut object), Some(client)) = (object, client) else { return };
+        object.client = Some(client);
+        self.idle_since.store(self.detector.now(), Ordering::Relaxed);
+        drop(object);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.put_permit();
+        }
+    }
+
+    /// The return cannot be made clean: the session ends.
+    pub(crate) fn refuse_return(&self, generation: u64) {
+        if self.slot.end_returning(generation, State::Ended).is_ok() {
+            self.leave_pool();
+            self.end_session();
+            self.removed(RemoveReason::Reset);
+        }
+    }
+
+    pub(crate) fn removed(&self, reason: RemoveReason) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.removed(reason, self.slot.stamps.backend_pid());
+        }
+    }
+
+    /// Ends the session from outside its task: cancels what may run, then shuts the socket down. The task meets a
+    /// closed socket, or its fence.
+    pub(crate) fn end_session(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        let socket = self.socket.lock().take();
+        let (Some(socket), Some(shared)) = (socket, self.shared.upgrade()) else { return };
+        // Looked at after the fence stands: what the task may just be sending counts as running.
+        let busy = !self.task.is_idle() || self.traffic().effectful > 0 || self.traffic().copy_in;
+        let (pid, secret) = self.key();
+        shared.close_session(Ending { socket, peer: self.peer.clone(), pid, secret, busy });
+        self.task.wake_by_ref();
+    }
+
+    /// Ends an idle session in good manners: its task says goodbye to the server.
+    pub(crate) fn say_goodbye(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.task.wake_by_ref();
+    }
+
+    /// The task is over. Called once, from its end or its drop.
+    pub(crate) fn task_ended(&self) {
+        if self.ended.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        drop(self.socket.lock().take());
+        self.listeners.lock().clear();
+        drop(std::mem::take(&mut *self.requests.lock()));
+        if self.detector.lost(&self.slot) {
+            self.leave_pool();
+            self.removed(RemoveReason::Lost);
+            return;
+        }
+        let word = self.slot.word();
+        if word.state == State::Returning && self.slot.end_returning(word.generation, State::Ended).is_ok() {
+            self.leave_pool();
+            self.removed(RemoveReason::Lost);
+        }
+    }
+}
+
+impl Reclaim for Control {
+    fn revoke(&self, revocation: Arc<Revocation>) {
+        // The fence first: from here on the task sends nothing and answers with errors.
+        let _ = self.revocation.set(revocation);
+        self.task.wake_by_ref();
+        self.leave_pool();
+        self.end_session();
+        self.removed(RemoveReason::Revoked);
+    }
+
+    fn give_up_return(&self, generation: u64) {
+        self.refuse_return(generation);
+        // Dropping the client aborts the task, which may be stuck with it.
+        let client = self.parked.lock().client.take();
+        drop(client);
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // Neither the task nor a holder is left: nothing stamps the slot any more.
+        self.detector.retire(&self.slot);
+    }
+}

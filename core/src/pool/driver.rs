@@ -1,0 +1,192 @@
+//! The task of one connection: it drives `tokio-postgres`, forwards notifications, and cleans up and gives back
+//! what was returned unsettled, so that a release never waits.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use tokio_postgres::{AsyncMessage, Connection};
+
+use super::connect::Stream;
+use super::control::{BoxedClient, Control};
+use super::wire::Observed;
+use crate::config::Reset;
+use crate::detect::checkout::{Activity, State, TransactionStatus};
+use crate::detect::event::{DirtyReason, EventData};
+use crate::detect::stats::count;
+
+/// A connection of tokio-postgres over an observed stream. Both type parameters are the same: the stream is
+/// encrypted, or not, before tokio-postgres sees it.
+pub(crate) type WireConnection = Connection<Observed<Stream>, Observed<Stream>>;
+
+type Cleaning = Pin<Box<dyn Future<Output = (BoxedClient, bool)> + Send>>;
+
+pub(crate) struct Driver {
+    connection: WireConnection,
+    control: Arc<Control>,
+    waker: Waker,
+    /// The clean-up that runs: the client comes back with whether it succeeded.
+    cleaning: Option<Cleaning>,
+    /// The generation for which a dirty release was told.
+    told: u64,
+}
+
+impl Driver {
+    pub(crate) fn new(connection: WireConnection, control: Arc<Control>) -> Driver {
+        let waker = Waker::from(control.task.clone());
+        Driver { connection, control, waker, cleaning: None, told: 0 }
+    }
+
+    /// Drives the connection as far as it goes. True when it has ended.
+    fn drive(&mut self) -> bool {
+        let cx = &mut Context::from_waker(&self.waker);
+        loop {
+            match self.connection.poll_message(cx) {
+                Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
+                    self.control.listeners.lock().retain(|l| l.try_send(notification.clone()).is_ok() || !l.is_closed());
+                }
+                Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
+                    tracing::debug!(target: "leakpool", severity = notice.severity(), "{}", notice.message());
+                }
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(e))) => {
+                    if !self.control.closing.load(Ordering::Acquire) {
+                        tracing::debug!(target: "leakpool", error = %e, "a session ended");
+                    }
+                    return true;
+                }
+                Poll::Ready(None) => return true,
+                Poll::Pending => return false,
+            }
+        }
+    }
+
+    /// The task is idle and the connection was given back: judge it, clean it, or give it back to the pool. True if
+    /// there is something new to drive.
+    fn settle(&mut self) -> bool {
+        let control = self.control.clone();
+        let word = control.slot.word();
+        if word.state != State::Returning || self.cleaning.is_some() {
+            return false;
+        }
+        let traffic = control.traffic();
+        if let Some(found) = dirt(&control) {
+            self.tell_dirty(word.generation, found);
+        }
+        if traffic.effectful > 0 || traffic.copy_in {
+            return false;
+        }
+        let Some(reset) = control.shared.upgrade().map(|s| s.options().reset) else { return false };
+        let dirty = traffic.transaction != TransactionStatus::Idle;
+        let mut steps: Vec<&'static str> = Vec::new();
+        if dirty {
+            if reset == Reset::None {
+                control.refuse_return(word.generation);
+                return false;
+            }
+            steps.push("ROLLBACK");
+        }
+        match reset {
+            Reset::Session => steps.push(RESET_SESSION),
+            Reset::Rollback | Reset::None if traffic.listening => steps.push("UNLISTEN *"),
+            Reset::Rollback | Reset::None => {}
+        }
+        if steps.is_empty() {
+            control.finish_return(word.generation);
+            return false;
+        }
+        let Some(client) = control.parked.lock().client.take() else { return false };
+        self.cleaning = Some(Box::pin(async move {
+            for step in steps {
+                if client.batch_execute(step).await.is_err() {
+                    return (client, false);
+                }
+            }
+            (client, true)
+        }));
+        true
+    }
+
+    /// Drives the clean-up. True if the connection has something to drive because of it.
+    fn clean(&mut self) -> bool {
+        let Some(cleaning) = self.cleaning.as_mut() else { return false };
+        let Poll::Ready((client, ok)) = cleaning.as_mut().poll(&mut Context::from_waker(&self.waker)) else {
+            return false;
+        };
+        self.cleaning = None;
+        let generation = self.control.slot.word().generation;
+        self.control.parked.lock().client = Some(client);
+        let clean = ok && self.control.traffic().transaction == TransactionStatus::Idle;
+        if clean {
+            self.control.finish_return(generation);
+        } else {
+            self.control.refuse_return(generation);
+        }
+        true
+    }
+
+    fn tell_dirty(&mut self, generation: u64, found: DirtyReason) {
+        if std::mem::replace(&mut self.told, generation) == generation {
+            return;
+        }
+        let control = &self.control;
+        count(&control.detector.stats.dirty_releases);
+        control.detector.dirty_release(&control.slot, generation, found);
+    }
+}
+
+/// Ends what belongs to the session but keeps prepared statements (a `DISCARD ALL` would break every cache of
+/// them for good). PostgreSQL manual, "DISCARD".
+const RESET_SESSION: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
+     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+/// What is open on a connection that was given back, and whose task is idle.
+fn dirt(control: &Control) -> Option<DirtyReason> {
+    let traffic = control.traffic();
+    match traffic.activity() {
+        // What the drop of a Transaction queues is good manners, not dirt.
+        Activity::Executing if control.slot.stamps.sql().is_some_and(|(sql, _)| sql.starts_with("ROLLBACK")) => None,
+        Activity::Executing => Some(DirtyReason::Executing),
+        Activity::Stalled => Some(DirtyReason::Stalled),
+        Activity::Idle => None,
+        Activity::IdleInTransaction => Some(DirtyReason::InTransaction),
+        Activity::IdleInFailedTransaction => Some(DirtyReason::InFailedTransaction),
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        loop {
+            this.control.task.begin_poll(cx.waker());
+            if this.drive() {
+                this.control.task_ended();
+                return Poll::Ready(());
+            }
+            if this.clean() {
+                continue;
+            }
+            let mut traffic = this.control.traffic();
+            let unread = traffic.effectful > 0 && !this.control.read_blocked.load(Ordering::Acquire);
+            if unread != traffic.unread {
+                traffic.unread = unread;
+                this.control.slot.stamps.set_traffic(traffic);
+            }
+            // If something woke the task since the poll began, it is polled again, and settles then.
+            if !this.control.task.end_poll() || !this.settle() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Aborted, or its runtime is gone.
+        self.control.task_ended();
+    }
+}

@@ -1,0 +1,181 @@
+//! Taking a session back: cancel, grace, close; on a thread of our own.
+//!
+//! One thread for all pools of the process, with a small event loop of its own on it, so that neither a blocked
+//! runtime of the application nor a host that swallows packets delays anybody (laws 6 and 7). It never touches the
+//! application's runtime.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use socket2::{Domain, Socket};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{Peer, Stream};
+use crate::error::{Error, ErrorCode, Result};
+
+/// The longest that a cancel request may take to be delivered.
+const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+/// How long a server is given to end a session that was cut off, before the socket is closed for good.
+const GRACE: Duration = Duration::from_secs(5);
+/// The time between two cancel requests while a session goes on running what had been sent before.
+const CANCEL_AGAIN: Duration = Duration::from_millis(50);
+
+/// A session to be ended. Its holder is fenced already.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// The last descriptor of the socket that is ours to close.
+    pub(crate) socket: OwnedFd,
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) pid: i32,
+    pub(crate) secret: i32,
+    /// Something runs, or may run: cancel before close.
+    pub(crate) busy: bool,
+}
+
+enum Job {
+    End(Ending, EndingGuard),
+    Cancel(Arc<Peer>, i32, i32),
+}
+
+/// Counts a session as ending for as long as it may exist on the server.
+struct EndingGuard(Arc<AtomicUsize>);
+
+impl EndingGuard {
+    fn new(count: &Arc<AtomicUsize>) -> EndingGuard {
+        count.fetch_add(1, Ordering::SeqCst);
+        EndingGuard(count.clone())
+    }
+}
+
+impl Drop for EndingGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A share in the process's closer thread. The thread ends when the last share is gone and its work is done.
+#[derive(Debug)]
+pub(crate) struct Closer {
+    jobs: mpsc::UnboundedSender<Job>,
+    pid: u32,
+}
+
+static CURRENT: Mutex<Weak<Closer>> = Mutex::new(Weak::new());
+
+impl Closer {
+    /// The process's closer; its thread is started if there is none.
+    pub(crate) fn shared() -> Result<Arc<Closer>> {
+        let mut current = CURRENT.lock();
+        if let Some(closer) = current.upgrade().filter(|c| c.pid == std::process::id()) {
+            return Ok(closer);
+        }
+        let (jobs, mut todo) = mpsc::unbounded_channel();
+        let failed =
+            |e: io::Error| Error::new(ErrorCode::LimitReached, "the closer thread cannot be started").with_source(e);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        thread::Builder::new()
+            .name("leakpool-closer".into())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let mut running = tokio::task::JoinSet::new();
+                    while let Some(job) = todo.recv().await {
+                        running.spawn(work(job));
+                        while running.try_join_next().is_some() {}
+                    }
+                    while running.join_next().await.is_some() {}
+                });
+            })
+            .map_err(failed)?;
+        let closer = Arc::new(Closer { jobs, pid: std::process::id() });
+        *current = Arc::downgrade(&closer);
+        Ok(closer)
+    }
+
+    /// Ends a session; `ending` counts it until the server has let go of it.
+    pub(crate) fn end(&self, session: Ending, ending: &Arc<AtomicUsize>) {
+        // After a fork there is no thread, and the socket is the parent's: it must not be shut down here.
+        if self.pid != std::process::id() {
+            return;
+        }
+        if let Err(unsent) = self.jobs.send(Job::End(session, EndingGuard::new(ending))) {
+            drop(unsent);
+        }
+    }
+
+    /// Cancels what a session runs, and leaves the session alone.
+    pub(crate) fn cancel(&self, peer: Arc<Peer>, pid: i32, secret: i32) {
+        if self.pid == std::process::id() {
+            let _ = self.jobs.send(Job::Cancel(peer, pid, secret));
+        }
+    }
+}
+
+async fn work(job: Job) {
+    match job {
+        Job::End(session, guard) => {
+            end(session).await;
+            drop(guard);
+        }
+        Job::Cancel(peer, pid, secret) => cancel(&peer, pid, secret).await,
+    }
+}
+
+async fn cancel(peer: &Peer, pid: i32, secret: i32) {
+    if let Err(e) = peer.cancel(pid, secret, CANCEL_LIMIT).await {
+        tracing::warn!(target: "leakpool", peer = %peer, error = %e, "a cancel request could not be delivered");
+    }
+}
+
+async fn end(session: Ending) {
+    let Ending { socket, peer, pid, secret, busy } = session;
+    let mut stream = match stream(socket) {
+        Ok(stream) => stream,
+        Err(e) => {
+            tracing::warn!(target: "leakpool", error = %e, "the socket of a session that was taken back is unusable");
+            return;
+        }
+    };
+    if busy {
+        // Before the close: a closed socket alone lets a running statement, or a COMMIT already sent, go through.
+        cancel(&peer, pid, secret).await;
+    }
+    // The server sees the end of its input, ends the session and closes; what it still sends is thrown away, so
+    // that it is not stuck in sending.
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let deadline = Instant::now() + GRACE;
+    let mut rest = [0; 4096];
+    loop {
+        let until = if busy { deadline.min(Instant::now() + CANCEL_AGAIN) } else { deadline };
+        match timeout_at(until, stream.read(&mut rest)).await {
+            Ok(Ok(0) | Err(_)) => return,
+            Ok(Ok(_)) if Instant::now() < deadline => {}
+            Ok(Ok(_)) => return,
+            Err(_) if busy && until < deadline => {
+                // It runs what had been sent behind the statement that was cancelled.
+                cancel(&peer, pid, secret).await;
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// The duplicate as a stream of this thread's event loop.
+fn stream(socket: OwnedFd) -> io::Result<Stream> {
+    let socket = Socket::from(socket);
+    socket.set_nonblocking(true)?;
+    Ok(if socket.domain()? == Domain::UNIX {
+        Stream::Unix(UnixStream::from_std(OwnedFd::from(socket).into())?)
+    } else {
+        Stream::Tcp(TcpStream::from_std(OwnedFd::from(socket).into())?)
+    })
+}

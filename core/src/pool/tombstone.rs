@@ -1,0 +1,136 @@
+//! The tombstone: what a revoked session answers.
+//!
+//! After a revoke the observer has let go of its socket. Every request that was pending, and every later one, is
+//! answered with an ErrorResponse (SQLSTATE `LP001`) and a ReadyForQuery, so that an in-flight query, `commit()`
+//! and any later use get an ordinary database error that says when, why and from which line. In the middle of a
+//! message from the server that is not possible: then the stream simply ends.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use bytes::{BufMut, BytesMut};
+use tokio::io::ReadBuf;
+
+use super::protocol::front;
+use super::wire::Observer;
+use crate::detect::event::{EventData, Revocation};
+use crate::detect::stats::count;
+
+/// The SQLSTATE of a revoked checkout. The class `LP` is not used by PostgreSQL.
+pub const FORCE_RELEASED: &str = "LP001";
+
+pub(super) struct Tombstone {
+    revocation: Arc<Revocation>,
+    answers: BytesMut,
+    /// A message from the server was cut off: nothing can be answered any more.
+    cut_off: bool,
+    /// An open copy was answered with its error; the Sync that ends it only needs its ReadyForQuery.
+    copy_failed: bool,
+    /// The messages since the last Sync are a use, not only a Close.
+    use_of_it: bool,
+}
+
+impl Tombstone {
+    pub(super) fn new(revocation: Arc<Revocation>, observer: &Observer) -> Tombstone {
+        let mut tombstone = Tombstone {
+            revocation,
+            answers: BytesMut::new(),
+            cut_off: !observer.input.at_boundary(),
+            copy_failed: false,
+            use_of_it: false,
+        };
+        for _ in &observer.session.outstanding {
+            tombstone.error();
+            tombstone.ready();
+        }
+        if observer.session.in_copy() && observer.session.outstanding.is_empty() {
+            tombstone.error();
+            tombstone.copy_failed = true;
+        }
+        tombstone
+    }
+
+    /// The holder goes on as if nothing had happened.
+    pub(super) fn asked(&mut self, observer: &mut Observer, bytes: &[u8]) {
+        let mut late_uses = 0;
+        let mut answers = Vec::new();
+        let mut use_of_it = self.use_of_it;
+        observer.scan_late(bytes, |tag, body| match tag {
+            front::QUERY => {
+                // What Transaction's drop queues is no use, but its end.
+                late_uses += usize::from(!body.starts_with(b"ROLLBACK"));
+                answers.push(true);
+            }
+            front::FUNCTION_CALL => {
+                late_uses += 1;
+                answers.push(true);
+            }
+            front::PARSE | front::BIND | front::EXECUTE => use_of_it = true,
+            front::SYNC => {
+                late_uses += usize::from(std::mem::take(&mut use_of_it));
+                answers.push(false);
+            }
+            _ => {}
+        });
+        self.use_of_it = use_of_it;
+        for simple in answers {
+            if simple || !std::mem::take(&mut self.copy_failed) {
+                self.error();
+            }
+            self.ready();
+        }
+        if late_uses > 0 {
+            let control = &observer.session.control;
+            control.detector.stats.late_uses.fetch_add(late_uses as u64, Ordering::Relaxed);
+            if !control.late_use_told.swap(true, Ordering::Relaxed) {
+                control.detector.emit(EventData::LateUse { revocation: self.revocation.clone() });
+            }
+        }
+    }
+
+    pub(super) fn poll_read(&mut self, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.cut_off {
+            // Read as the end of the stream.
+            return Poll::Ready(Ok(()));
+        }
+        if self.answers.is_empty() {
+            return Poll::Pending;
+        }
+        let n = self.answers.len().min(buf.remaining());
+        buf.put_slice(&self.answers.split_to(n));
+        Poll::Ready(Ok(()))
+    }
+
+    /// ErrorResponse (PostgreSQL manual, "Error and Notice Message Fields").
+    fn error(&mut self) {
+        let message = self.revocation.to_string();
+        let mut body = BytesMut::new();
+        for (field, value) in [
+            (b'S', "ERROR"),
+            (b'V', "ERROR"),
+            (b'C', FORCE_RELEASED),
+            (b'M', message.as_str()),
+            (b'H', "Release the connection on every path, or announce the long use with expected_duration."),
+        ] {
+            body.put_u8(field);
+            body.put_slice(value.as_bytes());
+            body.put_u8(0);
+        }
+        body.put_u8(0);
+        self.answers.put_u8(b'E');
+        self.answers.put_u32(body.len() as u32 + 4);
+        self.answers.put_slice(&body);
+    }
+
+    fn ready(&mut self) {
+        self.answers.put_slice(&[b'Z', 0, 0, 0, 5, b'I']);
+    }
+}
+
+/// A holder released what had been taken away.
+pub(super) fn late_release(detector: &crate::detect::Detector, revocation: Arc<Revocation>) {
+    count(&detector.stats.late_releases);
+    detector.emit(EventData::LateRelease { revocation });
+}

@@ -1,0 +1,565 @@
+//! The wire observer: what the session does, told by what passes on its wire.
+//!
+//! [`Observed`] wraps the decrypted stream under `tokio-postgres`. It stamps the connection's slot with the
+//! transaction status, what runs, the last SQL and the last use; it carries raw exchanges (`exchange.rs`) between
+//! tokio-postgres's own requests; and after a revoke it becomes the tombstone (`tombstone.rs`), which sends
+//! nothing any more. It runs inside the connection's task alone; what it tells others goes through atomics.
+//!
+//! Outstanding work is a queue of what will be answered by a ReadyForQuery: Query, Sync, FunctionCall and the
+//! startup. Wire and client take turns: an exchange starts only while nothing of tokio-postgres is outstanding,
+//! and tokio-postgres's next request waits until the exchange has ended, so that a COPY of one never meets a
+//! request of the other.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, TlsStream};
+
+use super::control::Control;
+use super::exchange::{Active, Chunk, copy_abort};
+use super::protocol::{STARTUP, Scanner, back, cstr, front};
+use super::tombstone::Tombstone;
+use crate::clock::Nanos;
+use crate::config::SqlText;
+use crate::detect::checkout::{Traffic, TransactionStatus};
+use crate::detect::sql::MAX_SQL;
+
+/// Something that a ReadyForQuery will answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outstanding {
+    /// A Sync: a CopyInResponse voids it, as the server ignores it while it copies.
+    pub(super) sync: bool,
+    pub(super) effectful: bool,
+}
+
+/// The messages since the last Sync.
+#[derive(Debug, Default)]
+struct Batch {
+    open: bool,
+    effectful: bool,
+    /// Something other than Close: a Close-only batch is no use of the connection.
+    use_of_it: bool,
+    sql: Option<Arc<str>>,
+}
+
+/// The scanners of both directions, and what they make known.
+pub(super) struct Observer {
+    out: Scanner,
+    pub(super) input: Scanner,
+    pub(super) session: Session,
+}
+
+/// Everything that is known of the session.
+pub(super) struct Session {
+    pub(super) control: Arc<Control>,
+    pub(super) outstanding: VecDeque<Outstanding>,
+    batch: Batch,
+    traffic: Traffic,
+    /// A voided Sync: the server will skip everything up to the next one.
+    needs_sync: bool,
+    /// The text of each prepared statement; `None` for those that tokio-postgres makes for itself.
+    statements: HashMap<Vec<u8>, Option<Arc<str>>>,
+    /// The last simple query ends every LISTEN.
+    unlistens: bool,
+}
+
+/// A stream under observation.
+pub(crate) struct Observed<S> {
+    inner: Option<S>,
+    observer: Observer,
+    channel_binding: Option<Vec<u8>>,
+    active: Option<Active>,
+    /// tokio-postgres wanted to write while an exchange was active.
+    client_waits: bool,
+    /// What was read while an exchange was active and is not routed yet.
+    buffered: BytesMut,
+    /// What is routed to tokio-postgres and not fetched yet.
+    to_client: BytesMut,
+    tombstone: Option<Tombstone>,
+    goodbye: Goodbye,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goodbye {
+    NotYet,
+    Sending { sent: usize },
+    Said,
+}
+
+/// Terminate (PostgreSQL manual, "Message Formats").
+const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
+
+fn front_body(tag: u8) -> usize {
+    match tag {
+        front::QUERY | front::PARSE => MAX_SQL + 128,
+        front::BIND | front::CLOSE => 256,
+        _ => 0,
+    }
+}
+
+fn back_body(tag: u8) -> usize {
+    match tag {
+        back::READY_FOR_QUERY => 1,
+        back::BACKEND_KEY_DATA => 8,
+        back::COMMAND_COMPLETE => 8,
+        _ => 0,
+    }
+}
+
+/// The queries by which tokio-postgres looks types up for itself.
+fn is_type_lookup(sql: &str) -> bool {
+    sql.starts_with("SELECT t.typname, t.typtype, t.typelem, ")
+        || sql.starts_with("SELECT enumlabel\nFROM pg_catalog.pg_enum")
+        || sql.starts_with("SELECT attname, atttypid\nFROM pg_catalog.pg_attribute")
+}
+
+fn text(bytes: &[u8]) -> Arc<str> {
+    let kept = &bytes[..bytes.len().min(MAX_SQL)];
+    match std::str::from_utf8(kept) {
+        Ok(text) => text.into(),
+        // The cut may have hit the middle of a character.
+        Err(e) if e.error_len().is_none() => String::from_utf8_lossy(&kept[..e.valid_up_to()]).into(),
+        Err(_) => String::from_utf8_lossy(kept).into(),
+    }
+}
+
+impl Observer {
+    /// True if a request of another owner may follow: all of the last one is out, and it has been answered.
+    fn between_requests(&self) -> bool {
+        self.out.at_boundary() && self.input.at_boundary() && self.session.is_quiet()
+    }
+
+    /// These bytes went out.
+    fn sent(&mut self, mut bytes: &[u8]) {
+        let now = self.session.now();
+        while !bytes.is_empty() {
+            let (used, passed) = self.out.feed(bytes, front_body);
+            bytes = &bytes[used..];
+            if let Some(passed) = passed {
+                self.session.front(passed.tag, passed.body, now);
+            }
+        }
+        self.session.moved(now);
+    }
+
+    /// These bytes came in.
+    fn received(&mut self, mut bytes: &[u8]) {
+        let now = self.session.now();
+        while !bytes.is_empty() {
+            let (used, passed) = self.input.feed(bytes, back_body);
+            bytes = &bytes[used..];
+            if let Some(passed) = passed {
+                self.session.back(passed.tag, passed.body, now);
+            }
+        }
+        self.session.moved(now);
+    }
+
+    /// For the tombstone: what a message from the holder asks for, without stamping anything.
+    pub(super) fn scan_late(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8, &[u8])) {
+        while !bytes.is_empty() {
+            let (used, passed) = self.out.feed(bytes, front_body);
+            bytes = &bytes[used..];
+            if let Some(passed) = passed {
+                each(passed.tag, passed.body);
+            }
+        }
+    }
+}
+
+impl Session {
+    fn now(&self) -> Nanos {
+        self.control.detector.now()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.outstanding.is_empty() && !self.batch.open && !self.traffic.copy_in && !self.needs_sync
+    }
+
+    fn moved(&mut self, now: Nanos) {
+        self.control.slot.stamps.byte_moved(now);
+        let running = self.outstanding.iter().filter(|o| o.effectful).count() + usize::from(self.batch.effectful);
+        self.traffic.effectful = u32::try_from(running).unwrap_or(u32::MAX);
+        self.control.slot.stamps.set_traffic(self.traffic);
+    }
+
+    pub(super) fn in_copy(&self) -> bool {
+        self.traffic.copy_in
+    }
+
+    fn front(&mut self, tag: u8, body: &[u8], now: Nanos) {
+        match tag {
+            STARTUP => self.outstanding.push_back(Outstanding { sync: false, effectful: false }),
+            front::QUERY => {
+                let sql = text(cstr(body).0);
+                self.unlistens = sql.contains("UNLISTEN *");
+                self.started(Some(sql), now);
+                self.outstanding.push_back(Outstanding { sync: false, effectful: true });
+            }
+            front::FUNCTION_CALL => {
+                self.started(None, now);
+                self.outstanding.push_back(Outstanding { sync: false, effectful: true });
+            }
+            front::PARSE => {
+                let (name, rest) = cstr(body);
+                let sql = text(cstr(rest).0);
+                let shown = (!is_type_lookup(&sql)).then_some(sql);
+                self.batch.open = true;
+                self.batch.use_of_it = true;
+                self.batch.sql = shown.clone();
+                self.statements.insert(name.to_vec(), shown);
+            }
+            front::BIND => {
+                let (_portal, rest) = cstr(body);
+                self.batch.open = true;
+                self.batch.use_of_it = true;
+                self.batch.sql = self.statements.get(cstr(rest).0).cloned().flatten();
+            }
+            front::EXECUTE => {
+                self.batch.open = true;
+                self.batch.effectful = true;
+                let sql = self.batch.sql.clone();
+                self.started(sql, now);
+            }
+            front::CLOSE => {
+                self.batch.open = true;
+                if let [b'S', name @ ..] = body {
+                    self.statements.remove(cstr(name).0);
+                }
+            }
+            front::COPY_DONE | front::COPY_FAIL => {
+                self.traffic.copy_in = false;
+                // What follows is the end of a statement of effect, whose own Sync was voided.
+                self.batch.effectful |= self.needs_sync;
+                self.batch.open |= self.needs_sync;
+                self.control.slot.stamps.statement_started(now);
+            }
+            front::SYNC => {
+                let Batch { effectful, use_of_it, .. } = std::mem::take(&mut self.batch);
+                self.needs_sync = false;
+                self.outstanding.push_back(Outstanding { sync: true, effectful });
+                if effectful || use_of_it {
+                    self.control.slot.stamps.used(now);
+                }
+            }
+            front::COPY_DATA => {}
+            _ => self.batch.open |= tag == b'D' || tag == b'H',
+        }
+    }
+
+    /// A statement was sent. What tokio-postgres runs for itself (no SQL) leaves the last SQL as it was.
+    fn started(&mut self, sql: Option<Arc<str>>, now: Nanos) {
+        let stamps = &self.control.slot.stamps;
+        stamps.used(now);
+        stamps.statement_started(now);
+        if let Some(sql) = sql {
+            let keep = self.control.detector.policy().sql_text != SqlText::Off;
+            stamps.set_sql(keep.then_some(sql), now);
+        }
+    }
+
+    fn back(&mut self, tag: u8, body: &[u8], now: Nanos) {
+        match (tag, body) {
+            (back::READY_FOR_QUERY, [status, ..]) => {
+                let done = self.outstanding.pop_front();
+                if done.is_some_and(|d| d.effectful) {
+                    self.control.slot.stamps.used(now);
+                }
+                self.traffic.copy_in = false;
+                self.traffic.transaction = match status {
+                    b'T' => TransactionStatus::InTransaction,
+                    b'E' => TransactionStatus::Failed,
+                    _ => TransactionStatus::Idle,
+                };
+            }
+            (back::COPY_IN_RESPONSE | back::COPY_BOTH_RESPONSE, _) => {
+                self.traffic.copy_in = true;
+                if self.outstanding.front().is_some_and(|o| o.sync) {
+                    self.outstanding.pop_front();
+                    self.needs_sync = true;
+                }
+            }
+            (back::ERROR_RESPONSE, _) => self.traffic.copy_in = false,
+            (back::COMMAND_COMPLETE, tag) => {
+                if tag.starts_with(b"LISTEN\0") {
+                    self.traffic.listening = true;
+                } else if tag == b"UNLISTEN"
+                    && self.unlistens
+                    && self.traffic.transaction == TransactionStatus::Idle
+                {
+                    self.traffic.listening = false;
+                }
+            }
+            (back::BACKEND_KEY_DATA, [a, b, c, d, e, f, g, h]) => {
+                self.control.set_key(u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
+    pub(crate) fn new(inner: S, control: Arc<Control>, channel_binding: Option<Vec<u8>>) -> Observed<S> {
+        Observed {
+            inner: Some(inner),
+            observer: Observer {
+                out: Scanner::frontend(),
+                input: Scanner::backend(),
+                session: Session {
+                    control,
+                    outstanding: VecDeque::new(),
+                    batch: Batch::default(),
+                    traffic: Traffic::default(),
+                    needs_sync: false,
+                    statements: HashMap::new(),
+                    unlistens: false,
+                },
+            },
+            channel_binding,
+            active: None,
+            client_waits: false,
+            buffered: BytesMut::new(),
+            to_client: BytesMut::new(),
+            tombstone: None,
+            goodbye: Goodbye::NotYet,
+        }
+    }
+
+    /// Becomes the tombstone as soon as the fence stands.
+    fn tombstone(&mut self) -> Option<&mut Tombstone> {
+        if self.tombstone.is_none() {
+            let revocation = self.observer.session.control.revocation.get()?.clone();
+            // Let go of the socket without a word; the closer holds the duplicate and ends the session.
+            self.inner = None;
+            self.active = None;
+            self.tombstone = Some(Tombstone::new(revocation, &self.observer));
+        }
+        self.tombstone.as_mut()
+    }
+
+    /// Sends what raw exchanges have to send, while it is their turn.
+    fn pump(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(inner) = self.inner.as_mut() else { return Ok(()) };
+        loop {
+            if self.active.is_none() {
+                if !self.observer.between_requests() || !self.to_client.is_empty() {
+                    return Ok(());
+                }
+                let Some(request) = self.observer.session.control.requests.lock().pop_front() else { return Ok(()) };
+                // Whoever asked may have gone before anything was sent.
+                self.active = (!request.replies.is_closed()).then(|| Active::new(request));
+                continue;
+            }
+            let Some(active) = self.active.as_mut() else { return Ok(()) };
+            while active.pending.has_remaining() {
+                match Pin::new(&mut *inner).poll_write(cx, &active.pending) {
+                    Poll::Ready(n) => {
+                        let sent = active.pending.split_to(n?);
+                        self.observer.sent(&sent);
+                    }
+                    Poll::Pending => return Ok(()),
+                }
+            }
+            active.started = true;
+            match active.poll_more(cx) {
+                Poll::Ready(Some(bytes)) => {
+                    active.pending = bytes;
+                    continue;
+                }
+                // Nothing more comes: an open copy is ended, a voided Sync made up for.
+                Poll::Ready(None) if self.observer.session.traffic.copy_in || self.observer.session.needs_sync => {
+                    active.pending = copy_abort(self.observer.session.traffic.copy_in, self.observer.session.needs_sync);
+                    continue;
+                }
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+            if let Poll::Ready(flushed) = Pin::new(&mut *inner).poll_flush(cx) {
+                flushed?;
+            }
+            if !self.observer.between_requests() {
+                return Ok(());
+            }
+            self.active = None;
+            if std::mem::take(&mut self.client_waits) {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
+    /// Reads while an exchange is active: whole messages, each to its owner. `Ready` if there is something for
+    /// tokio-postgres or the exchange is over, so that the caller looks again.
+    fn read_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let Some(active) = self.active.as_mut() else { return Poll::Ready(Ok(())) };
+            // Bounded: nothing more is read than the other side has taken.
+            if active.poll_ready(cx).is_pending() {
+                self.observer.session.control.read_blocked.store(false, Ordering::Release);
+                return Poll::Pending;
+            }
+            let mut chunk = BytesMut::new();
+            let mut done = false;
+            while let Some(len) = whole_message(&self.buffered) {
+                let message = self.buffered.split_to(len);
+                self.observer.received(&message);
+                match message[0] {
+                    back::NOTIFICATION_RESPONSE | back::PARAMETER_STATUS => self.to_client.extend_from_slice(&message),
+                    back::READY_FOR_QUERY => {
+                        chunk.unsplit(message);
+                        done = self.observer.session.outstanding.is_empty();
+                        break;
+                    }
+                    _ => chunk.unsplit(message),
+                }
+            }
+            if !chunk.is_empty() {
+                active.send(Chunk { messages: chunk.freeze() });
+            }
+            if done || !self.to_client.is_empty() {
+                self.pump(cx)?;
+                return Poll::Ready(Ok(()));
+            }
+            if whole_message(&self.buffered).is_some() {
+                continue;
+            }
+            self.pump(cx)?;
+            let Some(inner) = self.inner.as_mut() else { return Poll::Ready(Ok(())) };
+            self.buffered.reserve(8192);
+            let read = pin!(inner.read_buf(&mut self.buffered)).poll(cx);
+            self.observer.session.control.read_blocked.store(read.is_pending(), Ordering::Release);
+            if ready!(read)? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Says goodbye: Terminate and the end of the stream. Only while nothing runs.
+    fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(inner) = self.inner.as_mut() else { return Poll::Ready(Ok(())) };
+        loop {
+            match self.goodbye {
+                Goodbye::NotYet => self.goodbye = Goodbye::Sending { sent: 0 },
+                Goodbye::Sending { sent } if sent == TERMINATE.len() => {
+                    ready!(Pin::new(&mut *inner).poll_shutdown(cx))?;
+                    self.goodbye = Goodbye::Said;
+                }
+                Goodbye::Sending { sent } => {
+                    let n = ready!(Pin::new(&mut *inner).poll_write(cx, &TERMINATE[sent..]))?;
+                    self.goodbye = Goodbye::Sending { sent: sent + n };
+                }
+                Goodbye::Said => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// The length of the message at the front, if all of it is there.
+fn whole_message(bytes: &[u8]) -> Option<usize> {
+    let [_, a, b, c, d, ..] = *bytes else { return None };
+    let len = (u32::from_be_bytes([a, b, c, d]) as usize).max(4) + 1;
+    (bytes.len() >= len).then_some(len)
+}
+
+/// Moves as much as fits.
+fn drain(from: &mut BytesMut, to: &mut ReadBuf<'_>) {
+    let n = from.len().min(to.remaining());
+    to.put_slice(&from.split_to(n));
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(tombstone) = this.tombstone() {
+                return tombstone.poll_read(buf);
+            }
+            if this.observer.session.control.closing.load(Ordering::Acquire)
+                && this.observer.between_requests()
+                && this.active.is_none()
+            {
+                ready!(this.poll_goodbye(cx))?;
+                return Poll::Ready(Ok(()));
+            }
+            this.pump(cx)?;
+            if !this.to_client.is_empty() {
+                drain(&mut this.to_client, buf);
+                return Poll::Ready(Ok(()));
+            }
+            if this.active.is_some() {
+                ready!(this.read_exchange(cx))?;
+                continue;
+            }
+            let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Ok(())) };
+            let before = buf.filled().len();
+            let read = Pin::new(inner).poll_read(cx, buf);
+            this.observer.session.control.read_blocked.store(read.is_pending(), Ordering::Release);
+            ready!(read)?;
+            this.observer.received(&buf.filled()[before..]);
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.tombstone().is_some() {
+            if let Some(tombstone) = this.tombstone.as_mut() {
+                tombstone.asked(&mut this.observer, buf);
+                // The answers are read in the next poll.
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Ready(Ok(buf.len()));
+        }
+        this.pump(cx)?;
+        if this.active.is_some() {
+            this.client_waits = true;
+            return Poll::Pending;
+        }
+        let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let n = ready!(Pin::new(inner).poll_write(cx, buf))?;
+        this.observer.sent(&buf[..n]);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.tombstone().is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        this.pump(cx)?;
+        match this.inner.as_mut() {
+            Some(inner) => Pin::new(inner).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.inner.as_mut() {
+            Some(inner) => Pin::new(inner).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Observed<S> {
+    fn channel_binding(&self) -> ChannelBinding {
+        match &self.channel_binding {
+            Some(data) => ChannelBinding::tls_server_end_point(data.clone()),
+            None => ChannelBinding::none(),
+        }
+    }
+}
+
+/// What an exchange answers with: bytes that are whole messages.
+impl Chunk {
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.messages
+    }
+}
