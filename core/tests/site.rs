@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use leakpool::StackCapture;
-use leakpool::detect::site::{FrameKind, ResolvedSite, SiteId, SiteTable};
+use leakpool::detect::site::{Frame, FrameKind, ResolvedSite, SiteId, SiteTable};
 
 #[track_caller]
 fn acquire(table: &SiteTable) -> SiteId {
@@ -38,10 +38,11 @@ fn the_culprit_is_the_line_that_acquires() {
     let table = SiteTable::new();
     let (id, line) = handle(&table);
     let site = resolve(&table, id);
-    assert_eq!(site.culprit.to_string(), format!("site::process (core/tests/site.rs:{line})"));
+    let place = format!("core/tests/site.rs:{line}");
+    assert!(site.culprit.to_string().ends_with(&format!("process ({place})")), "{site}");
     let functions: Vec<_> = site.user_frames().filter_map(|frame| frame.function.as_deref()).collect();
-    let at = |name: &str| functions.iter().position(|function| *function == name);
-    assert!(at("site::process").unwrap() < at("site::handle").unwrap(), "{functions:?}");
+    let at = |name: &str| functions.iter().position(|function| function.ends_with(name));
+    assert!(at("process") < at("handle") && at("handle").is_some(), "{functions:?}");
     assert!(
         functions.iter().any(|name| name.ends_with("the_culprit_is_the_line_that_acquires")),
         "{functions:?}"
@@ -64,15 +65,14 @@ fn a_track_caller_wrapper_is_not_to_blame() {
 fn everybody_elses_frames_are_folded() {
     let table = SiteTable::new();
     let site = resolve(&table, handle(&table).0);
-    let kind_of = |part: &str| {
-        let frame =
-            site.frames.iter().find(|f| f.function.as_deref().is_some_and(|name| name.contains(part)));
-        frame.map(|frame| (frame.kind, frame.owner.as_deref()))
-    };
-    assert_eq!(kind_of("SiteTable::"), Some((FrameKind::Library, Some("leakpool"))), "{:#?}", site.frames);
-    assert_eq!(kind_of("__rust_begin_short_backtrace").map(|found| found.0), Some(FrameKind::Runtime));
+    let inside = site.frames.iter().take_while(|frame| frame.kind != FrameKind::User).collect::<Vec<_>>();
+    assert!(!inside.is_empty(), "the library's own frames are there: {:#?}", site.frames);
+    assert!(inside.iter().all(|frame| frame.kind == FrameKind::Library), "{inside:#?}");
+    assert!(inside.iter().all(|frame| frame.owner.as_deref() == Some("leakpool")), "{inside:#?}");
+    let runtime = |frame: &&Frame| frame.kind == FrameKind::Runtime && frame.owner.as_deref() == Some("std");
+    assert!(site.frames.iter().any(|frame| runtime(&frame)), "{:#?}", site.frames);
     let shown = site.to_string();
-    assert!(shown.starts_with("site::"), "user frames first: {shown}");
+    assert!(site.user_frames().next().is_some_and(|first| shown.starts_with(&first.to_string())), "{shown}");
     assert!(!shown.contains("leakpool::") && !shown.contains("std::"), "{shown}");
     assert!(shown.lines().any(|line| line.starts_with("… ") && line.contains("test")), "{shown}");
     assert!(shown.lines().count() < 10, "{shown}");

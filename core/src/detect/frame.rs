@@ -68,6 +68,11 @@ impl Frame {
         Frame { function, file: origin.file, line, kind: origin.kind, owner: origin.owner }
     }
 
+    /// The same frame, now that its path turned out to be one of ours.
+    pub(crate) fn in_library(self) -> Frame {
+        Frame { kind: FrameKind::Library, owner: Some("leakpool".into()), ..self }
+    }
+
     /// A frame of which nothing is known.
     pub(crate) fn unknown() -> Frame {
         Frame { function: None, file: None, line: None, kind: FrameKind::Unknown, owner: None }

@@ -5,8 +5,6 @@
 //! follow (another platform, a stack that is not the thread's own, generated code, a signal frame) is left to the
 //! general unwinder of the crate `backtrace`. Nothing here symbolises; nothing here may fault, block or panic.
 
-use std::ptr;
-
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod cfi;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -35,7 +33,7 @@ fn capture_general(frames: &mut [usize], marker: usize) -> usize {
     let mut inside = true;
     let visit = |frame: &backtrace::Frame| {
         let sp = frame.sp();
-        inside = inside && sp != ptr::null_mut() && sp as usize <= marker;
+        inside = inside && !sp.is_null() && sp as usize <= marker;
         let ip = frame.ip() as usize;
         if !inside && ip != 0 && count < frames.len() {
             frames[count] = ip;
@@ -54,5 +52,6 @@ fn capture_general(frames: &mut [usize], marker: usize) -> usize {
     count
 }
 
-#[cfg(all(test, target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(test)]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests;

@@ -57,10 +57,12 @@ impl Interner {
     #[inline]
     pub(super) fn find(&self, hash: u64, same: impl Fn(&Key) -> bool) -> Option<u32> {
         let level = self.levels.get(self.level.load(Ordering::Acquire))?.get()?;
+        // Sizes are powers of two: a division would cost more than the rest of the search.
+        let mask = level.len() - 1;
         let mut at = hash as usize;
         for _ in 0..level.len() {
             // Acquire: the site behind the id was made before the word was stored.
-            let word = level[at % level.len()].load(Ordering::Acquire);
+            let word = level[at & mask].load(Ordering::Acquire);
             if word == 0 {
                 return None;
             }
