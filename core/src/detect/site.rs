@@ -306,7 +306,10 @@ impl SiteTable {
         let mut hash = Hash::new(frames.len());
         hash.word(u64::from(location.line()) << 32 | u64::from(location.column()));
         hash.addresses(frames);
-        let hash = hash.finish();
+        self.hashed(hash.finish(), location, frames)
+    }
+
+    fn hashed(&self, hash: u64, location: &'static Location<'static>, frames: &[usize]) -> SiteId {
         let same = |key: &Key| match key {
             // One place in the source may have several copies of its `Location`.
             Key::Native { location: l, frames: f } => {

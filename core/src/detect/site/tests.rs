@@ -37,6 +37,16 @@ fn same_stack_from_two_places_is_two_sites() {
 }
 
 #[test]
+fn a_collision_of_hashes_is_not_the_same_site() {
+    let table = SiteTable::new();
+    let place = here();
+    let ids: HashSet<SiteId> = (0..300).map(|n| table.hashed(42, place, &[n])).collect();
+    assert_eq!(ids.len(), 300);
+    assert!((0..300).all(|n| table.get(table.hashed(42, place, &[n])).addresses() == [n]));
+    assert!(!ids.contains(&table.hashed(42, here(), &[7])));
+}
+
+#[test]
 fn modes_tell_how_much_is_told_apart() {
     let table = SiteTable::new();
     let place = here();
