@@ -6,12 +6,14 @@
 
 pub(crate) mod checkout;
 pub(crate) mod event;
+mod frame;
 pub(crate) mod registry;
 pub mod site;
 pub(crate) mod sql;
 pub(crate) mod stats;
 pub(crate) mod sweeper;
 mod sync;
+pub(crate) mod unwind;
 pub(crate) mod verdict;
 
 use std::fmt;
