@@ -1,0 +1,45 @@
+# Everything a developer does. A target with a ## comment is shown by `make help`.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+SHELL_SCRIPTS = .ci/run $(shell grep -lE '^\#!.*\bbash|^\# shellcheck shell=bash' scripts/* tests/* -s -d skip)
+
+help: ## list these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do \
+	  printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+demo: postgres ## show a leak being found and taken back, against a throw-away server
+	@tests/with-postgres cargo run -q -p leakpool --example story
+
+test: postgres pgbouncer ## run every test, against a throw-away server and PgBouncer
+	tests/test-with-postgres.sh
+	tests/with-postgres tests/with-pgbouncer cargo test --workspace
+
+test-core: postgres ## run the core's tests only, without PgBouncer
+	tests/with-postgres cargo test -p leakpool
+
+loom: ## try every interleaving of the lock-free parts (slow)
+	RUSTFLAGS="--cfg leakpool_loom" cargo test -p leakpool --release --lib --target-dir "$(TARGET_DIR)/loom" loom
+
+check: ## format, lints, documentation, shell scripts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
+	if command -v shellcheck >/dev/null; then shellcheck -x $(SHELL_SCRIPTS); fi
+
+bench: postgres ## compare with the peers, report in target/bench/report.md (server pinned to one CPU)
+	mkdir -p "$(TARGET_DIR)/bench"
+	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres cargo bench -p leakpool --bench '*' \
+	  | tee "$(TARGET_DIR)/bench/report.md"
+
+postgres:
+	@scripts/ensure-postgres
+
+pgbouncer:
+	@scripts/ensure-pgbouncer
+
+.PHONY: help demo test test-core loom check bench postgres pgbouncer
