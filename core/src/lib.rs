@@ -8,5 +8,11 @@ pub mod error;
 pub mod pool;
 
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
+pub use config::{
+    ChannelBinding, ConnectConfig, Endpoint, Host, Keepalive, LoadBalanceHosts, RootCertificates, Secret,
+    SslMode, SslNegotiation, TargetSessionAttrs,
+};
 pub use config::{ForceReleaseWhen, LeakPolicy, PoolOptions, Reset, SqlText, StackCapture};
+pub use config::{Names, OPTIONS, OptionKind, OptionSpec, OptionValue, Settings};
+pub use config::{duration_from_millis, duration_from_secs};
 pub use error::{Error, ErrorCode, Result};
