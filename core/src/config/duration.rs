@@ -113,6 +113,10 @@ mod tests {
             let e = duration_from_secs("max_held", bad).unwrap_err();
             assert!(e.to_string().starts_with("max_held ("), "{e}");
         }
+        for bad in [f64::NAN, -1.0] {
+            let rule = format!("max_held ({bad}) must be a number of milliseconds, 0 or more");
+            assert_eq!(duration_from_millis("max_held", bad).unwrap_err().to_string(), rule);
+        }
         assert_eq!(duration_from_secs("x", -0.0).unwrap(), Duration::ZERO);
         assert_eq!(duration_from_secs("x", 315_360_000.0).unwrap(), LONGEST);
         assert!(duration_from_millis("x", 315_360_000_001.0).is_err());

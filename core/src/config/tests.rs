@@ -213,6 +213,9 @@ fn errors_name_parameter_value_and_rule() {
 fn no_bad_string_shows_its_password() {
     let bad = [
         "postgres://user:PW@host:port/db",
+        "postgres://user:PW",
+        "postgres://user:PW/db",
+        "postgres://user:PW?sslmode=require",
         "postgres://user:PW@host:0/db",
         "postgres://user:PW@host:99999/db",
         "postgres://user:PW@[::1/db",
