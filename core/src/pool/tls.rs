@@ -208,7 +208,12 @@ pub(crate) fn explain(e: &io::Error) -> String {
             "the server's certificate is for {}, not for {} (sslmode=verify-full)",
             match presented.is_empty() {
                 true => "no name".into(),
-                false => presented.join(", "),
+                // rustls names the kind too: `DnsName("db1")`.
+                false => presented
+                    .iter()
+                    .map(|n| n.trim_start_matches("DnsName(\"").trim_end_matches("\")"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
             },
             expected.to_str()
         ),
@@ -333,3 +338,7 @@ fn read(option: &str, path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path)
         .map_err(|e| Error::option(option, path.display(), format!("cannot be read: {e}")).with_source(e))
 }
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;
