@@ -38,7 +38,7 @@ fn url(rest: &str, given: &mut Given) -> Result<()> {
         }
         None => {
             // `user:pa/ss@host`: the password's own `/` or `?` has ended the authority.
-            if path.contains('@') || query.split('&').any(|p| at_sign_in_strange_place(p)) {
+            if path.contains('@') || query.split('&').any(at_sign_in_strange_place) {
                 return Err(invalid(
                     "the URL has an `@` behind its first `/` or `?`: write `/`, `?` and `@` of a user, password or \
                      database name as %2F, %3F and %40",

@@ -1,6 +1,8 @@
 //! What an error of the server or of the wire means: its code and its sentence. And when several servers were tried,
 //! which of their errors counts.
 
+#![allow(dead_code)] // Until the pool calls it.
+
 use std::error::Error as StdError;
 use std::io;
 

@@ -135,8 +135,8 @@ fn common_name(certificate: &[u8]) -> Option<String> {
     if tbs.extensions.iter().flatten().any(|e| e.extn_id == ALTERNATIVE_NAMES) {
         return None;
     }
-    let attributes = tbs.subject.0.iter().flat_map(|rdn| rdn.0.iter());
-    let value = attributes.filter(|a| a.oid == COMMON_NAME).last()?.value.value();
+    let mut attributes = tbs.subject.0.iter().flat_map(|rdn| rdn.0.iter());
+    let value = attributes.rfind(|a| a.oid == COMMON_NAME)?.value.value();
     // A NUL inside has been used to make one name look like another.
     std::str::from_utf8(value).ok().filter(|v| !v.contains('\0')).map(str::to_owned)
 }
