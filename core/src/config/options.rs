@@ -114,6 +114,13 @@ impl OptionSpec {
     ///
     /// # Errors
     /// `InvalidOption` if there is none, with the nearest known name.
+    ///
+    /// ```
+    /// use leakpool::{Names, OptionSpec};
+    /// let spec = OptionSpec::named(Names::Node, "idleTimeoutMillis").unwrap();
+    /// assert_eq!((spec.name, spec.default), ("idle_timeout", "600 s"));
+    /// assert!(OptionSpec::named(Names::Core, "idle").is_err());
+    /// ```
     pub fn named(names: Names, name: &str) -> Result<&'static OptionSpec> {
         OPTIONS.iter().find(|o| o.name_in(names) == name).ok_or_else(|| {
             let shown: String = name.chars().take(80).collect();

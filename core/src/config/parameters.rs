@@ -19,7 +19,8 @@ pub(super) const PARAMETERS: &[(&str, Option<&str>)] = &[
     ("application_name", Some("PGAPPNAME")),
     ("fallback_application_name", None),
     ("options", Some("PGOPTIONS")),
-    ("client_encoding", Some("PGCLIENTENCODING")),
+    // Not from the environment: it is meant for terminals, and our texts are UTF-8 whatever it says.
+    ("client_encoding", None),
     ("connect_timeout", Some("PGCONNECT_TIMEOUT")),
     ("keepalives", None),
     ("keepalives_idle", None),

@@ -221,18 +221,28 @@ async fn the_next_server_is_tried_until_one_refuses_the_user() {
         let random = "load_balance_hosts=random user=trusted_user dbname=postgres";
         dsn(&format!("host=127.0.0.1,127.0.0.1 port={dead},{port} {random}")).await.unwrap();
     }
-    let e = dsn(&format!(
-        "host=127.0.0.1,127.0.0.1,127.0.0.1 port={dead},{port},{port} user=scram_user password=s3cret"
-    ))
-    .await
-    .err()
-    .unwrap();
+    let never = loop {
+        let port = free_port();
+        if port != dead {
+            break port;
+        }
+    };
+    let hosts = format!("host=127.0.0.1,127.0.0.1,127.0.0.1 port={dead},{port},{never}");
+    let e = dsn(&format!("{hosts} user=scram_user password=s3cret")).await.err().unwrap();
     assert_eq!(e.code(), ErrorCode::AuthenticationFailed);
     assert!(
         e.message().starts_with(&format!("no server can be used: 127.0.0.1:{dead} cannot be reached: ")),
         "{e}"
     );
-    assert_eq!(e.message().matches(&format!("127.0.0.1:{port}: ")).count(), 1, "{e}");
+    assert!(e.message().contains(&format!("127.0.0.1:{port}: password authentication failed")), "{e}");
+    assert!(!e.message().contains(&format!("127.0.0.1:{never}")), "{e}");
+    // A server of the wrong kind does not end the search.
+    let e = dsn(&format!("{hosts} user=scram_user password=pw dbname=postgres target_session_attrs=standby"))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(e.code(), ErrorCode::WrongSessionKind);
+    assert!(e.message().contains(&format!("127.0.0.1:{never} cannot be reached")), "{e}");
 }
 
 #[tokio::test]
