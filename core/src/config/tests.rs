@@ -293,3 +293,49 @@ fn a_good_config_hides_its_password_in_debug() {
     let c = parse("postgres://user:s3cret@host/db").unwrap();
     assert!(!format!("{c:?} {c:#?} {:?}", c.session(&c.endpoints[0])).contains("s3cret"));
 }
+
+#[test]
+fn no_text_makes_the_parser_panic() {
+    let pieces = [
+        "postgres://",
+        "host",
+        "=",
+        "'",
+        "\\",
+        " ",
+        "%",
+        "%4",
+        "%zz",
+        "@",
+        ":",
+        "/",
+        "?",
+        "&",
+        "#",
+        ",",
+        "[",
+        "]",
+        "::1",
+        "password",
+        "port",
+        "é",
+        "\0",
+        "\n",
+        "ssl=true",
+        "😀",
+        "1",
+        "99999",
+        "-",
+    ];
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    for _ in 0..50_000 {
+        let mut text = String::new();
+        for _ in 0..8 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            text.push_str(pieces[usize::try_from(state % pieces.len() as u64).unwrap()]);
+        }
+        let _ = parse(&text);
+    }
+}
