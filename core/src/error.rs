@@ -133,6 +133,13 @@ impl Error {
         self
     }
 
+    /// The same error with another sentence; its code, SQLSTATE and source stay.
+    #[must_use]
+    pub(crate) fn reword(mut self, message: impl Into<String>) -> Error {
+        self.0.message = message.into();
+        self
+    }
+
     /// `InvalidOption`: names the option, the value and the rule.
     pub fn option(name: &str, value: impl fmt::Display, rule: impl fmt::Display) -> Error {
         Error::new(ErrorCode::InvalidOption, format!("{name} ({value}) {rule}"))

@@ -8,6 +8,10 @@ pub mod error;
 pub mod pool;
 
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
+pub use config::{
+    ChannelBinding, ConnectConfig, Endpoint, Host, Keepalive, LoadBalanceHosts, RootCertificates, Secret,
+    SslMode, SslNegotiation, TargetSessionAttrs,
+};
 pub use config::{ForceReleaseWhen, LeakPolicy, PoolOptions, Reset, SqlText, StackCapture};
 pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};
 pub use detect::event::*;
@@ -15,4 +19,6 @@ pub use detect::site::Site;
 pub use detect::sql::fingerprint;
 pub use detect::stats::{BUCKET_BOUNDS, Books, HistogramSnapshot};
 pub use detect::verdict::{RevokeReason, Suspicion, Verdict};
+pub use config::{Names, OPTIONS, OptionKind, OptionSpec, OptionValue, Settings};
+pub use config::{duration_from_millis, duration_from_secs};
 pub use error::{Error, ErrorCode, Result};

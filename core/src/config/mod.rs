@@ -2,7 +2,24 @@
 //!
 //! Durations of zero mean "off" where off makes sense. Nothing here connects or reads a clock.
 
+mod build;
+mod choice;
+mod connect_config;
+mod dsn;
+pub(crate) mod duration;
+mod options;
+mod parameters;
+mod passfile;
+mod validate;
+
 use std::time::Duration;
+
+pub use connect_config::{ChannelBinding, LoadBalanceHosts, SslMode, SslNegotiation, TargetSessionAttrs};
+pub use connect_config::{ConnectConfig, Endpoint, Host, Keepalive, RootCertificates, Secret};
+pub use duration::{duration_from_millis, duration_from_secs};
+pub use options::{Names, OPTIONS, OptionKind, OptionSpec, OptionValue, Settings};
+
+use choice::choices;
 
 /// When force release may take a due checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +65,13 @@ pub enum Reset {
     None,
     /// Settings, temporary tables, advisory locks and `LISTEN`s too; prepared statements are kept.
     Session,
+}
+
+choices! {
+    ForceReleaseWhen { Due = "due", Exhausted = "exhausted" }
+    StackCapture { Full = "full", Site = "site", Off = "off" }
+    SqlText { Full = "full", Fingerprint = "fingerprint", Off = "off" }
+    Reset { Rollback = "rollback", None = "none", Session = "session" }
 }
 
 /// What the detector judges by. Every field can be changed while the pool runs (`reconfigure`).
