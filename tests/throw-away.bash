@@ -104,6 +104,10 @@ run() {
     # 127 after an interrupted wait: its status had been collected already.
     [ "$code" = 127 ] && [ -n "$status" ] || status=$code
     [ -n "$signalled" ] || return "$status"
+    # A signal ends the wait, not the command: wait again. But if both got it at once (Ctrl-C), bash may have reaped the
+    # command and jumped away before noting it. It then believes that the command runs, and would wait for ever.
+    kill -0 "$command" 2>/dev/null && continue
+    [[ " $(jobs -rp | tr '\n' ' ')" == *" $command "* ]] && return "$status"
   done
 }
 
