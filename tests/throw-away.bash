@@ -104,6 +104,11 @@ run() {
     # 127 after an interrupted wait: its status had been collected already.
     [ "$code" = 127 ] && [ -n "$status" ] || status=$code
     [ -n "$signalled" ] || return "$status"
+    # A signal ends the wait, not the command: wait again. But if both got it at once (Ctrl-C), bash may have reaped the
+    # command and jumped away before noting it. It then believes that the command runs, and would wait for ever.
+    kill -0 "$command" 2>/dev/null && continue
+    # (No command substitution here: bash 5.2 stumbles over a trap that runs in the middle of one.)
+    jobs -rp | grep -qx "$command" && return "$status"
   done
 }
 
