@@ -434,7 +434,7 @@ impl Slot {
     }
 
     pub(crate) fn site(&self) -> SiteId {
-        SiteId::from_u32(self.site.load(Ordering::Relaxed))
+        SiteId::from_index(self.site.load(Ordering::Relaxed))
     }
 
     pub(crate) fn acquired_at(&self) -> Nanos {
@@ -455,7 +455,7 @@ impl Slot {
         }
         self.acquired_at.store(now, Ordering::Relaxed);
         self.expected.store(expected, Ordering::Relaxed);
-        self.site.store(site.to_u32(), Ordering::Relaxed);
+        self.site.store(site.index(), Ordering::Relaxed);
         // SeqCst: this store and the look at `queued` that follows it must not change places (registry.rs).
         self.word.store(Word { generation, flags, state: State::Held }.pack(), Ordering::SeqCst);
         CheckoutId::new(self.index, generation)

@@ -225,6 +225,9 @@ impl Detector {
         }
         // Before the slot can be judged or ended: a snapshot must never show more endings than beginnings.
         book(&self.stats.acquired);
+        if let Some(site) = self.sites.get_ref(site) {
+            site.acquired_inc();
+        }
         self.stats.wait_time.record(beginning.waited);
         let (id, wake) = self.registry.check_out(slot, now, site, expected, beginning.extras, first_look);
         if wake {
@@ -265,7 +268,7 @@ impl Detector {
     fn recovered(&self, slot: &Slot, id: CheckoutId, flags: Flags, now: Nanos) {
         let word = Word { generation: id.generation(), flags, state: State::Held };
         let info = self.info(slot, word, slot.facts_of(word), now);
-        count(&info.site.recovered);
+        info.site.recovered_inc();
         count(&self.stats.leaks_recovered);
         let _order = self.order.lock();
         self.unflag();
@@ -321,7 +324,7 @@ impl Detector {
             let _order = self.order.lock();
             let flags = slot.end_holding(generation, State::Ended, now).ok()?;
             book(&self.stats.force_released);
-            count(&info.site.force_released);
+            info.site.force_released_inc();
             self.stats.use_time.record(now.saturating_sub(facts.acquired_at));
             if flags.has(Flags::LEAK) {
                 self.unflag();
@@ -457,7 +460,7 @@ impl Detector {
         let _order = self.order.lock();
         if slot.flag(generation, Flags::LEAK) {
             count(&self.stats.leaks);
-            count(&info.site.leaked);
+            info.site.leaked_inc();
             self.stats.leaked_now.fetch_add(1, Ordering::Relaxed);
             self.emit(EventData::Leak { checkout: Box::new(info), suspicion });
         }

@@ -34,6 +34,10 @@ impl SiteId {
     pub const fn index(self) -> u32 {
         self.0
     }
+
+    pub(crate) const fn from_index(index: u32) -> SiteId {
+        SiteId(index)
+    }
 }
 
 /// A stack frame as a host (Python, Node, C) knows it.
@@ -109,6 +113,20 @@ macro_rules! counter {
 impl Site {
     fn new(hash: u64, key: Key) -> Site {
         Site { hash, key, counters: Counters::default(), resolved: OnceLock::new() }
+    }
+
+    /// The line that acquired, as `file:line`, without symbolising anything: for errors and events that are made
+    /// on the caller's thread. Once a report has symbolised the site, its culprit line.
+    pub fn place(&self) -> String {
+        if let Some(resolved) = self.resolved() {
+            if let (Some(file), Some(line)) = (&resolved.culprit.file, resolved.culprit.line) {
+                return format!("{file}:{line}");
+            }
+        }
+        match self.location() {
+            Some((file, line)) => format!("{file}:{line}"),
+            None => "an unknown line (stack_capture is off)".into(),
+        }
     }
 
     counter! {

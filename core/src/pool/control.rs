@@ -5,8 +5,9 @@
 //! is held for a few instructions; nothing is dropped, woken or called while one is held.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 
@@ -26,6 +27,7 @@ use crate::clock::Nanos;
 use crate::detect::checkout::{Slot, State, Traffic};
 use crate::detect::event::{RemoveReason, Revocation};
 use crate::detect::{Detector, Reclaim};
+use crate::error::Result;
 
 /// A client in its box, so that a deadpool object is small to move.
 pub(crate) type BoxedClient = Box<ClientWrapper>;
@@ -82,8 +84,34 @@ impl Wake for Task {
     }
 }
 
+/// A slot of the registry in the hands of one connection; given back when nobody stamps it any more.
+pub(crate) struct Lease {
+    slot: Arc<Slot>,
+    detector: Arc<Detector>,
+}
+
+impl Lease {
+    pub(crate) fn claim(detector: &Arc<Detector>) -> Result<Arc<Lease>> {
+        Ok(Arc::new(Lease { slot: detector.claim()?, detector: detector.clone() }))
+    }
+}
+
+impl Deref for Lease {
+    type Target = Slot;
+
+    fn deref(&self) -> &Slot {
+        &self.slot
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.detector.retire(&self.slot);
+    }
+}
+
 pub(crate) struct Control {
-    pub(crate) slot: Arc<Slot>,
+    pub(crate) slot: Arc<Lease>,
     pub(crate) detector: Arc<Detector>,
     pub(crate) shared: Weak<Shared>,
     pub(crate) task: Arc<Task>,
@@ -107,7 +135,11 @@ pub(crate) struct Control {
     /// From when on it is not lent again; `u64::MAX` = never.
     pub(crate) expires_at: Nanos,
     pub(crate) idle_since: AtomicU64,
-    pub(crate) uses: AtomicU64,
+    /// Checkouts that `max_uses` still allows; `u64::MAX` = no limit.
+    pub(crate) uses_left: AtomicU64,
+    /// Cancel requests on their way: the connection is not lent again before they have arrived, or they would hit
+    /// the next holder's statement.
+    pub(crate) cancels: AtomicUsize,
     pub(crate) late_use_told: AtomicBool,
 }
 
@@ -119,18 +151,20 @@ impl std::fmt::Debug for Control {
 
 impl Control {
     pub(crate) fn new(
-        slot: Arc<Slot>,
-        detector: Arc<Detector>,
-        shared: Weak<Shared>,
+        shared: &Arc<Shared>,
+        slot: Arc<Lease>,
         peer: Arc<Peer>,
         socket: OwnedFd,
         expires_at: Nanos,
     ) -> Arc<Control> {
+        let detector = shared.detector.clone();
         let now = detector.now();
+        let max_uses = shared.options().max_uses;
+        shared.task_began();
         let control = Arc::new(Control {
             slot,
             detector,
-            shared,
+            shared: Arc::downgrade(shared),
             task: Task::new(),
             parked: Mutex::default(),
             revocation: OnceLock::new(),
@@ -144,7 +178,8 @@ impl Control {
             listeners: Mutex::default(),
             expires_at,
             idle_since: AtomicU64::new(now),
-            uses: AtomicU64::new(0),
+            uses_left: AtomicU64::new(if max_uses == 0 { u64::MAX } else { max_uses }),
+            cancels: AtomicUsize::new(0),
             late_use_told: AtomicBool::new(false),
         });
         let weak: Weak<Control> = Arc::downgrade(&control);
@@ -169,8 +204,12 @@ impl Control {
 
     /// True if nothing is queued, nothing runs: only now does the transaction status mean anything.
     pub(crate) fn is_settled(&self) -> bool {
-        let settled = self.task.is_idle();
-        settled && self.traffic().effectful == 0 && !self.traffic().copy_in
+        // The task first: once it is idle, nothing is queued that the traffic does not show.
+        self.task.is_idle() && self.traffic().effectful == 0 && !self.traffic().copy_in && !self.is_being_cancelled()
+    }
+
+    pub(crate) fn is_being_cancelled(&self) -> bool {
+        self.cancels.load(Ordering::SeqCst) > 0
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -186,15 +225,17 @@ impl Control {
     /// Frees the place in the pool for good: the session is not lent again. Whoever won the end of the holding or
     /// of the return calls this, once.
     pub(crate) fn leave_pool(&self) {
-        let object = self.parked.lock().object.take();
-        let pid = self.slot.stamps.backend_pid();
-        tracing::trace!(target: "leakpool", ?pid, "a connection leaves the pool");
-        if let Some(object) = object {
-            drop(Object::take(object));
-            if let Some(shared) = self.shared.upgrade() {
-                shared.put_permit();
-            }
+        if self.leave_pool_keeping_place()
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.put_permit();
         }
+    }
+
+    /// The same, but the place stays with the caller.
+    pub(crate) fn leave_pool_keeping_place(&self) -> bool {
+        let object = self.parked.lock().object.take();
+        object.map(Object::take).is_some()
     }
 
     /// The return has settled: the connection goes back into the pool.
@@ -265,8 +306,19 @@ impl Control {
         if self.detector.lost(&self.slot) {
             self.leave_pool();
             self.removed(RemoveReason::Lost);
-            return;
+        } else {
+            self.end_unsettled_return();
         }
+        if let Some(shared) = self.shared.upgrade() {
+            if self.slot.word().state == State::Free && !self.closing.load(Ordering::SeqCst) {
+                shared.idle_died(format!("an idle connection to {} ended: the server closed it, or the network did", self.peer));
+            }
+            shared.task_ended();
+        }
+    }
+
+    /// The task has ended and can settle nothing any more.
+    pub(crate) fn end_unsettled_return(&self) {
         let word = self.slot.word();
         if word.state == State::Returning && self.slot.end_returning(word.generation, State::Ended).is_ok() {
             self.leave_pool();
@@ -290,12 +342,5 @@ impl Reclaim for Control {
         // Dropping the client aborts the task, which may be stuck with it.
         let client = self.parked.lock().client.take();
         drop(client);
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        // Neither the task nor a holder is left: nothing stamps the slot any more.
-        self.detector.retire(&self.slot);
     }
 }

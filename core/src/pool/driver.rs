@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use tokio_postgres::{AsyncMessage, Connection};
 
-use super::connect::Stream;
+
 use super::control::{BoxedClient, Control};
+use super::stream::Stream;
 use super::wire::Observed;
 use crate::config::Reset;
 use crate::detect::checkout::{Activity, State, TransactionStatus};
@@ -75,7 +76,7 @@ impl Driver {
         if let Some(found) = dirt(&control) {
             self.tell_dirty(word.generation, found);
         }
-        if traffic.effectful > 0 || traffic.copy_in {
+        if traffic.effectful > 0 || traffic.copy_in || control.is_being_cancelled() {
             return false;
         }
         let Some(reset) = control.shared.upgrade().map(|s| s.options().reset) else { return false };

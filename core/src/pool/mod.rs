@@ -1,12 +1,413 @@
 //! The pool on deadpool-postgres.
+//!
+//! [`Pool`] lends [`Connection`]s. What is decided about leaks is decided in `detect`; here are the connections
+//! themselves: made (`connect`, `tls`, `establish`), observed (`wire`), driven (`driver`), lent and returned
+//! (`shared`, `connection`), taken back (`revoke`, `tombstone`).
 
+mod builder;
 pub(crate) mod connect;
+mod connection;
+mod control;
+mod driver;
+mod establish;
+mod exchange;
 pub(crate) mod failure;
+mod fork;
+mod manager;
+mod names;
+mod protocol;
+mod revoke;
+mod shared;
 pub(crate) mod stream;
 pub(crate) mod tls;
+mod tombstone;
+mod transaction;
 pub(crate) mod verify;
+mod wire;
 
 #[cfg(test)]
 mod server_tests;
 #[cfg(test)]
 mod testing;
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::alert::subscribe::{Events, Subscription};
+use crate::config::{LeakPolicy, PoolOptions};
+use crate::detect::checkout::{CheckoutId, Extras};
+use crate::detect::event::{CheckoutInfo, Event, EventKind};
+use crate::detect::site::{HostFrame, SiteId};
+use crate::detect::verdict::RevokeReason;
+use crate::detect::{Beginning, Detector};
+use crate::error::{Error, ErrorCode, Result};
+use crate::monitor;
+use crate::monitor::status::{Metrics, PoolStatus};
+use shared::{Shared, Wish};
+
+pub use builder::PoolBuilder;
+pub use connection::{CancelHandle, Connection, Notifications};
+pub use tombstone::FORCE_RELEASED;
+pub use transaction::OwnedTransaction;
+
+/// A pool of connections to a PostgreSQL server that finds its leaks. Cheap to clone; all clones are one pool.
+///
+/// ```no_run
+/// # async fn f() -> leakpool::Result<()> {
+/// let pool = leakpool::Pool::builder().dsn("postgres://app@localhost/shop").max_size(20).build()?;
+/// let connection = pool.acquire().await?;
+/// let rows = connection.fetch("SELECT id, total FROM orders WHERE id = $1", &[&42_i32]).await?;
+/// drop(connection); // back in the pool
+/// println!("{}", pool.report());
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Pool(Arc<Shared>);
+
+/// What one acquire may say about itself.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct AcquireOptions {
+    /// What this checkout is for, as reports show it.
+    pub label: Option<Arc<str>>,
+    /// The host's word for who acquires (a task, a thread).
+    pub owner: Option<Arc<str>>,
+    /// How long it may honestly be held: no suspicion and no force release before that. Zero = not announced.
+    pub expected_duration: Duration,
+    /// Another time-out than the pool's `acquire_timeout`; zero = for ever.
+    pub timeout: Option<Duration>,
+}
+
+impl AcquireOptions {
+    /// Nothing said.
+    pub fn new() -> AcquireOptions {
+        AcquireOptions::default()
+    }
+
+    /// What this checkout is for.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<Arc<str>>) -> AcquireOptions {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// How long it may honestly be held.
+    #[must_use]
+    pub fn expected_duration(mut self, duration: Duration) -> AcquireOptions {
+        self.expected_duration = duration;
+        self
+    }
+
+    /// Another time-out than the pool's.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> AcquireOptions {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    fn wish(self, site: SiteId) -> Wish {
+        let extras = Extras { label: self.label, owner: self.owner };
+        let beginning = Beginning { expected: self.expected_duration, extras, waited: 0 };
+        Wish { site, beginning, timeout: self.timeout }
+    }
+}
+
+impl Pool {
+    fn of(shared: Arc<Shared>) -> Pool {
+        Pool(shared)
+    }
+
+    /// A builder with every option at its default.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
+    }
+
+    /// A pool with default options. See [`PoolBuilder`].
+    ///
+    /// # Errors
+    /// As [`PoolBuilder::build`].
+    pub fn new(dsn: &str) -> Result<Pool> {
+        Pool::builder().dsn(dsn).build()
+    }
+
+    /// The pool's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The options in force, without those about leaks.
+    pub fn options(&self) -> Arc<PoolOptions> {
+        self.0.options()
+    }
+
+    /// The leak policy in force.
+    pub fn policy(&self) -> Arc<LeakPolicy> {
+        self.detector().policy()
+    }
+
+    // ---- acquiring ---------------------------------------------------------------------------------------
+
+    /// A connection: an idle one at once, else one that comes back or is made within `acquire_timeout`.
+    ///
+    /// The line that calls this is what reports name. Dropping the future is safe at any point: a connection that
+    /// was being made for it becomes an idle one.
+    ///
+    /// # Errors
+    /// `AcquireTimeout` with the diagnosis and who holds the connections ([`Exhausted`](crate::Exhausted));
+    /// `PoolClosed`; `Forked`; or why no connection could be made.
+    #[track_caller]
+    pub fn acquire(&self) -> impl Future<Output = Result<Connection>> + Send + use<> {
+        self.acquire_at(Location::caller(), AcquireOptions::default())
+    }
+
+    /// The same with a label that reports show.
+    ///
+    /// # Errors
+    /// As [`acquire`](Pool::acquire).
+    #[track_caller]
+    pub fn acquire_labelled(
+        &self,
+        label: impl Into<Arc<str>>,
+    ) -> impl Future<Output = Result<Connection>> + Send + use<> {
+        let label = label.into();
+        self.acquire_at(Location::caller(), AcquireOptions { label: Some(label), ..AcquireOptions::default() })
+    }
+
+    /// The same with everything that an acquire may say.
+    ///
+    /// # Errors
+    /// As [`acquire`](Pool::acquire).
+    #[track_caller]
+    pub fn acquire_with(&self, options: AcquireOptions) -> impl Future<Output = Result<Connection>> + Send + use<> {
+        self.acquire_at(Location::caller(), options)
+    }
+
+    /// The same for wrappers, which pass their own caller's location on.
+    ///
+    /// # Errors
+    /// As [`acquire`](Pool::acquire).
+    pub fn acquire_at(
+        &self,
+        location: &'static Location<'static>,
+        options: AcquireOptions,
+    ) -> impl Future<Output = Result<Connection>> + Send + use<> {
+        // Now, not in the future: by the time that is polled, the caller's frames may be gone.
+        let site = self.detector().capture_site(location);
+        self.0.clone().acquire(options.wish(site))
+    }
+
+    /// An idle connection, at once and without a runtime.
+    ///
+    /// # Errors
+    /// `NoneIdle`, `PoolClosed`, `Forked`.
+    #[track_caller]
+    pub fn try_acquire(&self) -> Result<Connection> {
+        let site = self.detector().capture_site(Location::caller());
+        let mut wish = AcquireOptions::default().wish(site);
+        self.0.try_acquire(&mut wish, 0)?.ok_or_else(|| {
+            Error::new(ErrorCode::NoneIdle, format!("pool {:?} has no idle connection now", self.name()))
+        })
+    }
+
+    /// For hosts: an acquire from a line of another language. `frames`, innermost first; none if unknown.
+    ///
+    /// # Errors
+    /// As [`acquire`](Pool::acquire).
+    pub fn acquire_from(
+        &self,
+        frames: &[HostFrame<'_>],
+        options: AcquireOptions,
+    ) -> impl Future<Output = Result<Connection>> + Send + use<> {
+        let site = self.detector().sites.intern_host(frames);
+        self.0.clone().acquire(options.wish(site))
+    }
+
+    /// Acquires, runs one statement, returns its rows and releases.
+    ///
+    /// # Errors
+    /// As [`acquire`](Pool::acquire) and [`Connection::fetch`].
+    #[track_caller]
+    pub fn query<'a>(
+        &self,
+        sql: &'a str,
+        params: &'a [&'a (dyn ToSql + Sync)],
+    ) -> impl Future<Output = Result<Vec<Row>>> + Send + use<'a> {
+        let acquire = self.acquire_at(Location::caller(), AcquireOptions::default());
+        async move { acquire.await?.fetch(sql, params).await }
+    }
+
+    /// Acquires, runs one statement, returns how many rows were affected and releases.
+    ///
+    /// # Errors
+    /// As [`acquire`](Pool::acquire) and [`Connection::run`].
+    #[track_caller]
+    pub fn execute<'a>(
+        &self,
+        sql: &'a str,
+        params: &'a [&'a (dyn ToSql + Sync)],
+    ) -> impl Future<Output = Result<u64>> + Send + use<'a> {
+        let acquire = self.acquire_at(Location::caller(), AcquireOptions::default());
+        async move { acquire.await?.run(sql, params).await }
+    }
+
+    /// Acquires and begins a transaction that owns its connection.
+    ///
+    /// # Errors
+    /// As [`acquire`](Pool::acquire), or as the server says to `BEGIN`.
+    #[track_caller]
+    pub fn begin(&self) -> impl Future<Output = Result<OwnedTransaction>> + Send + use<> {
+        let acquire = self.acquire_at(Location::caller(), AcquireOptions::default());
+        async move { OwnedTransaction::begin(acquire.await?).await }
+    }
+
+    // ---- watching ----------------------------------------------------------------------------------------
+
+    /// How many connections there are, and what they do. Cheap.
+    pub fn status(&self) -> PoolStatus {
+        PoolStatus::of(self.detector(), self.0.connections())
+    }
+
+    /// Everything that is counted.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(self.detector(), self.0.connections())
+    }
+
+    /// Every checkout that is held, longest held first.
+    pub fn checkouts(&self) -> Vec<CheckoutInfo> {
+        self.detector().checkouts()
+    }
+
+    /// Those of them that are suspected or proven to have leaked.
+    pub fn leaks(&self) -> Vec<CheckoutInfo> {
+        self.checkouts().into_iter().filter(|c| c.reported || c.verdict.is_leak()).collect()
+    }
+
+    /// The human text: who leaks, grouped by the line that acquired. Symbolises stacks, so it may take a while
+    /// the first time (0.1 s); not for a hot path.
+    pub fn report(&self) -> String {
+        monitor::report::report(&self.metrics(), &self.checkouts())
+    }
+
+    /// The metrics as OpenMetrics text. For several pools in one text: [`openmetrics`](crate::openmetrics).
+    pub fn openmetrics(&self) -> String {
+        monitor::openmetrics::encode(&[self.metrics()])
+    }
+
+    /// Calls `callback` for every event of these kinds, in order, on a thread of the library's, until the
+    /// subscription is dropped. A slow subscriber loses events; they are counted.
+    pub fn subscribe(
+        &self,
+        kinds: &[EventKind],
+        callback: impl Fn(&Event) + Send + Sync + 'static,
+    ) -> Subscription {
+        self.0.outbox.subscribe(kinds, callback)
+    }
+
+    /// The events of these kinds, to be received.
+    pub fn events(&self, kinds: &[EventKind]) -> Events {
+        self.0.outbox.events(kinds, 1024)
+    }
+
+    /// Waits until every event of before has been told to its subscribers, or the limit is over. Blocks. True if
+    /// they were.
+    pub fn flush_events(&self, limit: Duration) -> bool {
+        self.0.outbox.flush(limit)
+    }
+
+    // ---- acting ------------------------------------------------------------------------------------------
+
+    /// Takes a checkout away from its holder, whatever it does: its place is free at once.
+    ///
+    /// # Errors
+    /// `UnknownCheckout` if it is not live; `Forked`.
+    pub fn force_release(&self, id: CheckoutId) -> Result<CheckoutInfo> {
+        self.0.process.check(self.name())?;
+        self.detector().revoke(id, RevokeReason::Manual)
+    }
+
+    /// For hosts: a finalizer showed that the handle is unreachable.
+    ///
+    /// # Errors
+    /// `UnknownCheckout` if it is not live; `Forked`.
+    pub fn prove_leaked(&self, id: CheckoutId) -> Result<CheckoutInfo> {
+        self.0.process.check(self.name())?;
+        self.detector().prove(id)
+    }
+
+    /// For hosts: the task or thread that acquired it has ended; a reason for suspicion, no proof.
+    ///
+    /// # Errors
+    /// `UnknownCheckout` if it is not live; `Forked`.
+    pub fn owner_ended(&self, id: CheckoutId) -> Result<()> {
+        self.0.process.check(self.name())?;
+        self.detector().owner_ended(id)
+    }
+
+    /// Puts another leak policy in force; live checkouts are judged by it at once.
+    ///
+    /// # Errors
+    /// `InvalidOption`, and the old policy stays; `Forked`.
+    pub fn reconfigure(&self, policy: LeakPolicy) -> Result<()> {
+        self.0.process.check(self.name())?;
+        self.detector().reconfigure(policy)
+    }
+
+    /// Changes `max_size`. Made smaller, surplus idle connections are closed now, others as they are returned.
+    ///
+    /// # Errors
+    /// `InvalidOption`, `PoolClosed`, `Forked`.
+    pub fn resize(&self, max_size: usize) -> Result<()> {
+        self.0.resize(max_size)
+    }
+
+    /// Stops new acquires, waits up to `close_timeout` for those who hold a connection (not for flagged ones),
+    /// takes back what is left, and ends every session, task and thread. Returns who still held.
+    ///
+    /// # Errors
+    /// `PoolClosed` if it was closed before; `Forked`.
+    pub async fn close(&self) -> Result<Vec<CheckoutInfo>> {
+        let limit = self.0.options().close_timeout;
+        self.0.close(limit).await
+    }
+
+    /// The same with another limit.
+    ///
+    /// # Errors
+    /// As [`close`](Pool::close).
+    pub async fn close_within(&self, limit: Duration) -> Result<Vec<CheckoutInfo>> {
+        self.0.close(limit).await
+    }
+
+    /// True once the pool was closed.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// For tests: panics, with the report, if a checkout is live that should have been released.
+    ///
+    /// # Panics
+    /// If anything is held.
+    #[track_caller]
+    #[allow(clippy::panic)]
+    pub fn assert_no_leaks(&self) {
+        if !self.checkouts().is_empty() {
+            panic!("connections of pool {:?} are still held:\n{}", self.name(), self.report());
+        }
+    }
+
+    fn detector(&self) -> &Detector {
+        &self.0.detector
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Wake;
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +19,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{Peer, Stream};
+use super::connect::Peer;
+use super::control::Control;
+use super::stream::Stream;
+use crate::detect::checkout::{CheckoutId, State};
 use crate::error::{Error, ErrorCode, Result};
 
 /// The longest that a cancel request may take to be delivered.
@@ -42,7 +46,7 @@ pub(crate) struct Ending {
 
 enum Job {
     End(Ending, EndingGuard),
-    Cancel(Arc<Peer>, i32, i32),
+    Cancel(Arc<Control>, CheckoutId),
 }
 
 /// Counts a session as ending for as long as it may exist on the server.
@@ -111,9 +115,12 @@ impl Closer {
     }
 
     /// Cancels what a session runs, and leaves the session alone.
-    pub(crate) fn cancel(&self, peer: Arc<Peer>, pid: i32, secret: i32) {
-        if self.pid == std::process::id() {
-            let _ = self.jobs.send(Job::Cancel(peer, pid, secret));
+    /// Cancels what a checkout runs, and leaves its session alone.
+    pub(crate) fn cancel(&self, control: Arc<Control>, checkout: CheckoutId) {
+        control.cancels.fetch_add(1, Ordering::SeqCst);
+        if let Err(unsent) = self.jobs.send(Job::Cancel(control.clone(), checkout)) {
+            drop(unsent);
+            control.cancels.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
@@ -124,7 +131,16 @@ async fn work(job: Job) {
             end(session).await;
             drop(guard);
         }
-        Job::Cancel(peer, pid, secret) => cancel(&peer, pid, secret).await,
+        Job::Cancel(control, checkout) => {
+            let word = control.slot.word();
+            if word.generation == checkout.generation() && word.state == State::Held {
+                let (pid, secret) = control.key();
+                cancel(&control.peer, pid, secret).await;
+            }
+            control.cancels.fetch_sub(1, Ordering::SeqCst);
+            // A return may have waited for this.
+            control.task.wake_by_ref();
+        }
     }
 }
 

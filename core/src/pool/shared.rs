@@ -24,19 +24,20 @@ use super::fork::Process;
 use super::manager::{Conn, Manager};
 use super::revoke::{Closer, Ending};
 use crate::alert::dispatch::Outbox;
-use crate::clock::{Clock, Nanos, nanos};
+use crate::clock::{Nanos, nanos};
 use crate::config::{ConnectConfig, PoolOptions};
-use crate::detect::checkout::State;
 use crate::detect::event::{AcquirePhase, CheckoutInfo, EventData, Exhausted, RemoveReason};
 use crate::detect::site::SiteId;
 use crate::detect::stats::count;
-use crate::detect::verdict::RevokeReason;
+use crate::detect::verdict::{RevokeReason, span};
 use crate::detect::{Beginning, Detector, Upkeep};
 use crate::error::{Error, ErrorCode, Result};
 use crate::monitor::diagnosis::{Shortage, diagnose};
 use crate::monitor::status::Connections;
 
 pub(crate) struct Shared {
+    /// Itself, for what upkeep starts.
+    me: Weak<Shared>,
     pub(crate) name: Arc<str>,
     pub(crate) options: RwLock<Arc<PoolOptions>>,
     pub(crate) target: ConnectConfig,
@@ -56,7 +57,8 @@ pub(crate) struct Shared {
     closed: AtomicBool,
     /// Told when a place becomes free or a task ends while the pool closes, and when a manual clock moves.
     changed: Arc<Notify>,
-    last_error: Mutex<Option<(Arc<str>, ErrorCode)>>,
+    /// The last failure to connect, and when.
+    last_error: Mutex<Option<(Arc<Error>, Nanos)>>,
     warming: AtomicBool,
     pub(crate) _name_claim: super::names::NameClaim,
 }
@@ -135,7 +137,8 @@ impl Shared {
             let moved = changed.clone();
             detector.clock_arc().on_move(Arc::new(move || moved.notify_waiters()));
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new_cyclic(|me: &Weak<Shared>| Shared {
+            me: me.clone(),
             name: detector.name().clone(),
             options: RwLock::new(Arc::new(options)),
             target,
@@ -287,28 +290,40 @@ impl Shared {
     fn lend_idle(self: &Arc<Self>, wish: &mut Wish, waited: Nanos) -> Option<Connection> {
         loop {
             let now = self.detector.now();
-            let mut object = self.pop(now)?;
-            let Some(client) = object.client.take() else {
-                drop(Object::take(object));
-                continue;
-            };
-            let control = object.control.clone();
-            if control.uses_left.load(Ordering::Relaxed) != u64::MAX {
-                control.uses_left.fetch_sub(1, Ordering::Relaxed);
+            let object = self.pop(now)?;
+            if let Some(connection) = self.lend(object, wish, now, waited) {
+                return Some(connection);
             }
-            control.parked.lock().object = Some(object);
-            let mut beginning = std::mem::take(&mut wish.beginning);
-            beginning.waited = waited;
-            let id = self.detector.begin(&control.slot, now, wish.site, beginning);
-            // The session may have died in between; its task then saw a free slot. One of us sees the other.
-            if control.is_ended() && self.detector.lost(&control.slot) {
-                control.leave_pool_keeping_place();
-                self.removed(RemoveReason::Lost, control.slot.stamps.backend_pid());
-                drop(client);
-                continue;
-            }
-            return Some(Connection::new(client, control, id, self.clone()));
         }
+    }
+
+    /// Lends this connection; `None` if its session died at this very moment.
+    fn lend(
+        self: &Arc<Self>,
+        mut object: Object<Manager>,
+        wish: &mut Wish,
+        now: Nanos,
+        waited: Nanos,
+    ) -> Option<Connection> {
+        let Some(client) = object.client.take() else {
+            drop(Object::take(object));
+            return None;
+        };
+        let control = object.control.clone();
+        if control.uses_left.load(Ordering::Relaxed) != u64::MAX {
+            control.uses_left.fetch_sub(1, Ordering::Relaxed);
+        }
+        control.parked.lock().object = Some(object);
+        let mut beginning = wish.beginning.clone();
+        beginning.waited = waited;
+        let id = self.detector.begin(&control.slot, now, wish.site, beginning);
+        // The session may have died in between; its task then saw a free slot. One of us sees the other.
+        if control.is_ended() && self.detector.lost(&control.slot) {
+            control.leave_pool_keeping_place();
+            self.removed(RemoveReason::Lost, control.slot.stamps.backend_pid());
+            return None;
+        }
+        Some(Connection::new(client, control, id, self.clone()))
     }
 
     /// A connection within the time-out: an idle one, one that comes back, or a new one.
@@ -328,7 +343,7 @@ impl Shared {
             match permit {
                 Some(Ok(permit)) => permit.forget(),
                 Some(Err(_)) => return Err(closed(&self.name)),
-                None => return Err(self.exhausted(AcquirePhase::Wait, started)),
+                None => return Err(self.exhausted(AcquirePhase::Wait, started, None)),
             }
             Place(Some(self.clone()))
         };
@@ -340,6 +355,7 @@ impl Shared {
 
         // Made by a task on the pool's own runtime, so that the connection never belongs to that of the acquire.
         // If this acquire goes away, the connection becomes an idle one.
+        let connecting_since = self.detector.now();
         let making = self.runtime.spawn(self.clone().make(place, deadline));
         let made = match self.before(deadline, making).await {
             Some(Ok(made)) => made,
@@ -349,19 +365,20 @@ impl Shared {
             }
             None => None,
         };
-        let Some(made) = made else { return Err(self.exhausted(AcquirePhase::Connect, started)) };
+        let Some(made) = made else { return Err(self.exhausted(AcquirePhase::Connect, started, Some(connecting_since))) };
         let Made { object, place } = made?;
-        drop(object);
-        match self.lend_idle(&mut wish, waited(&self)) {
-            Some(connection) => {
-                place.keep();
-                Ok(connection)
-            }
-            None => Err(Error::new(
+        let lent = match object {
+            Some(object) => self.lend(object, &mut wish, self.detector.now(), waited(&self)),
+            None => None,
+        };
+        let Some(connection) = lent else {
+            return Err(Error::new(
                 ErrorCode::ConnectionLost,
                 format!("the new connection of pool {:?} ended before it could be lent", self.name),
-            )),
-        }
+            ));
+        };
+        place.keep();
+        Ok(connection)
     }
 
     /// Makes a connection for a place. `None` if the deadline came first.
@@ -390,11 +407,11 @@ impl Shared {
                 () = self.until_closed() => return Some(Err(closed(&self.name))),
             };
             count(&self.detector.stats.create_errors);
-            *self.last_error.lock() = Some((error.to_string().into(), error.code()));
             // Our own sessions that are still ending count against the server's limit: they make room soon.
             if error.code() != ErrorCode::ServerConnectionLimit || self.ending.load(Ordering::SeqCst) == 0 {
                 return Some(Err(error));
             }
+            *self.last_error.lock() = Some((Arc::new(error), self.detector.now()));
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(500)),
                 () = self.until(deadline) => return None,
@@ -403,16 +420,19 @@ impl Shared {
     }
 
     #[cold]
-    fn exhausted(&self, phase: AcquirePhase, started: Nanos) -> Error {
+    fn exhausted(&self, phase: AcquirePhase, started: Nanos, connecting_since: Option<Nanos>) -> Error {
         count(&self.detector.stats.timeouts);
+        let now = self.detector.now();
+        let last_error = self.last_error.lock().clone().filter(|(_, at)| *at >= started).map(|(e, _)| e);
         let exhausted: Arc<Exhausted> = Arc::new(diagnose(Shortage {
             phase,
-            waited: Duration::from_nanos(self.detector.now().saturating_sub(started)),
+            waited: span(started, now),
             max_size: self.sizing.lock().max_size,
             waiting: self.detector.waiting.load(Ordering::SeqCst),
             ending: self.ending.load(Ordering::SeqCst),
+            connecting_for: connecting_since.map_or(Duration::ZERO, |since| span(since, now)),
             leak_threshold: self.detector.policy().leak_threshold,
-            last_error: self.last_error.lock().clone(),
+            last_error: last_error.as_deref(),
             holders: self.detector.checkouts(),
         }));
         self.detector.emit(EventData::Exhausted(exhausted.clone()));
@@ -678,8 +698,7 @@ impl Upkeep for Shared {
         });
         let status = self.idle.status();
         if status.available < options.min_idle {
-            // Upkeep is reached through a Weak, so there is an Arc; this is how to get at it.
-            if let Some(shared) = self.detector.upkeep_as::<Shared>() {
+            if let Some(shared) = self.me.upgrade() {
                 shared.warm_up();
             }
             next = next.min(now.saturating_add(1_000_000_000));
@@ -709,8 +728,3 @@ impl std::fmt::Debug for Shared {
             .finish_non_exhaustive()
     }
 }
-
-/// Used where a state has to be named only for its exhaustiveness.
-const _: fn(State) = |state| match state {
-    State::Free | State::Held | State::Returning | State::Ended => {}
-};

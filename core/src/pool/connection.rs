@@ -1,0 +1,300 @@
+//! The handle: a connection in the hands of one caller, from acquire to release.
+
+use std::fmt;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+
+use deadpool_postgres::ClientWrapper;
+use futures_core::Stream;
+use tokio::sync::mpsc;
+use tokio_postgres::Notification;
+
+use super::control::{BoxedClient, Control};
+use super::failure::{Phase, server_error};
+use super::shared::Shared;
+use super::tombstone;
+use crate::config::Reset;
+use crate::detect::checkout::{CheckoutId, State, Word};
+use crate::detect::event::{RemoveReason, Revocation};
+use crate::error::{Error, ErrorCode, Result};
+
+/// How many notifications wait for a slow reader before it loses some.
+const NOTIFICATIONS: usize = 1024;
+
+/// A connection, lent to you until it is dropped or released.
+///
+/// It dereferences to [`deadpool_postgres::ClientWrapper`], and through it to [`tokio_postgres::Client`]: queries,
+/// `transaction()`, COPY, pipelining and prepared statements work as they do there. (`GenericClient` of
+/// deadpool-postgres is sealed: where one is asked for, pass `&**connection`, which is a `tokio_postgres::Client`.)
+///
+/// If leakpool takes the connection back, every later use is a database error with SQLSTATE
+/// [`FORCE_RELEASED`](crate::FORCE_RELEASED) that says when, why and from which line;
+/// [`error`](Connection::error) makes it an [`Error`] with [`ErrorCode::ForceReleased`].
+///
+/// Dropping the handle returns the connection without waiting: what is left open is rolled back by the
+/// connection's own task before anybody else gets it.
+#[must_use = "a connection is returned when it is dropped"]
+pub struct Connection {
+    /// `None` only once released.
+    client: Option<BoxedClient>,
+    control: Arc<Control>,
+    id: CheckoutId,
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    pub(super) fn new(client: BoxedClient, control: Arc<Control>, id: CheckoutId, shared: Arc<Shared>) -> Connection {
+        Connection { client: Some(client), control, id, shared }
+    }
+
+    /// The id of this checkout.
+    pub fn id(&self) -> CheckoutId {
+        self.id
+    }
+
+    /// The server's process, as in `pg_stat_activity.pid`.
+    pub fn backend_pid(&self) -> Option<u32> {
+        self.control.slot.stamps.backend_pid()
+    }
+
+    /// Why the connection was taken away from this handle; `None` as long as it was not.
+    pub fn revocation(&self) -> Option<Arc<Revocation>> {
+        self.control.revocation.get().cloned()
+    }
+
+    /// An error of this connection's client as one of ours: a use after a force release becomes
+    /// [`ErrorCode::ForceReleased`] with its [`Revocation`], whatever the client made of it.
+    pub fn error(&self, error: tokio_postgres::Error) -> Error {
+        match self.revocation() {
+            Some(revocation) => force_released(&revocation),
+            None => server_error(error, &self.control.peer.to_string(), Phase::InUse),
+        }
+    }
+
+    /// Asks the server to cancel what this checkout runs. Returns at once; the request goes its own way, and the
+    /// connection is not lent to anybody else before it has arrived. Running nothing, it does nothing.
+    ///
+    /// # Errors
+    /// `Forked`; `ForceReleased` or `ConnectionLost` if there is nothing left to cancel.
+    pub fn cancel(&self) -> Result<()> {
+        self.cancel_handle().cancel()
+    }
+
+    /// The same for later and elsewhere: it holds nothing, and does nothing once this checkout has ended.
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle { control: self.control.clone(), id: self.id, shared: self.shared.clone() }
+    }
+
+    /// The notifications that arrive on this connection from now on, for the channels that it `LISTEN`s to.
+    pub fn notifications(&self) -> Notifications {
+        let (sender, receiver) = mpsc::channel(NOTIFICATIONS);
+        if !self.control.is_ended() {
+            self.control.listeners.lock().push(sender);
+        }
+        Notifications { receiver }
+    }
+
+    /// Returns the connection. The same as dropping it, for those who want to say so.
+    pub fn release(self) {}
+
+    /// Ends the session instead of returning it to the pool: for a connection that you know to be broken.
+    pub fn release_broken(mut self) {
+        self.give_back(true);
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    fn give_back(&mut self, broken: bool) {
+        let Some(client) = self.client.take() else { return };
+        let control = self.control.clone();
+        if !self.shared.process.is_current() {
+            // The session is the parent's, and so are the locks: touch neither.
+            mem::forget((client, control));
+            return;
+        }
+        self.control.listeners.lock().clear();
+        let detector = &self.shared.detector;
+        let outcome = if client.is_closed() || control.is_ended() {
+            detector.release(&control.slot, self.id, State::Ended).map(|()| {
+                control.leave_pool();
+                control.removed(RemoveReason::Lost);
+            })
+        } else if broken || self.shared.is_closed() {
+            detector.release(&control.slot, self.id, State::Ended).map(|()| {
+                control.leave_pool();
+                if broken {
+                    control.end_session();
+                    control.removed(RemoveReason::Broken);
+                } else {
+                    control.parked.lock().client = Some(client);
+                    control.end_session();
+                    control.removed(RemoveReason::PoolClosed);
+                }
+            })
+        } else if control.is_settled()
+            && control.traffic().is_clean()
+            && !control.traffic().listening
+            && self.shared.options().reset != Reset::Session
+        {
+            detector.release(&control.slot, self.id, State::Free).map(|()| {
+                // Free, but in nobody's reach before the object is back in deadpool.
+                let object = control.parked.lock().object.take();
+                control.put_back(object, Some(client));
+            })
+        } else {
+            // The client goes into the slot before `returning` is published: the task may act on it at once.
+            control.parked.lock().client = Some(client);
+            let outcome = detector.release(&control.slot, self.id, State::Returning).map(|()| {
+                control.task.wake_by_ref();
+                if control.is_ended() {
+                    control.end_unsettled_return();
+                }
+            });
+            if outcome.is_err() {
+                let late = control.parked.lock().client.take();
+                drop(late);
+            }
+            outcome
+        };
+        if let Err(word) = outcome {
+            self.late_release(word);
+        }
+    }
+
+    /// Something else had ended the holding: a revoke, or the end of the session.
+    #[cold]
+    fn late_release(&self, _found: Word) {
+        // Whoever revoked it sets the fence right after winning the state.
+        for _ in 0..1000 {
+            if let Some(revocation) = self.control.revocation.get() {
+                tombstone::late_release(&self.shared.detector, revocation.clone());
+                return;
+            }
+            if self.control.is_ended() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+pub(super) fn force_released(revocation: &Revocation) -> Error {
+    Error::new(ErrorCode::ForceReleased, revocation.to_string())
+        .with_sqlstate(tombstone::FORCE_RELEASED)
+        .with_source(revocation.clone())
+}
+
+impl Deref for Connection {
+    type Target = ClientWrapper;
+
+    fn deref(&self) -> &ClientWrapper {
+        match &self.client {
+            Some(client) => client,
+            // `client` is taken only by `give_back`, which runs when the handle is consumed or dropped.
+            None => unreachable_released(),
+        }
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut ClientWrapper {
+        match &mut self.client {
+            Some(client) => client,
+            None => unreachable_released(),
+        }
+    }
+}
+
+#[cold]
+#[allow(clippy::panic)]
+fn unreachable_released() -> ! {
+    panic!("a released connection cannot be reached")
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.give_back(false);
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("pool", &self.shared.name)
+            .field("checkout", &self.id)
+            .field("backend_pid", &self.backend_pid())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Cancels what one checkout runs, from anywhere. See [`Connection::cancel_handle`].
+#[derive(Clone)]
+pub struct CancelHandle {
+    control: Arc<Control>,
+    id: CheckoutId,
+    shared: Arc<Shared>,
+}
+
+impl CancelHandle {
+    /// As [`Connection::cancel`].
+    ///
+    /// # Errors
+    /// `Forked`; `ForceReleased`, `ConnectionLost` or `AlreadyReleased` if the checkout has ended.
+    pub fn cancel(&self) -> Result<()> {
+        self.shared.process.check(&self.shared.name)?;
+        let word = self.control.slot.word();
+        if word.generation != self.id.generation() || word.state != State::Held {
+            return Err(match self.control.revocation.get() {
+                Some(revocation) if revocation.checkout == self.id => force_released(revocation),
+                Some(_) | None if self.control.is_ended() => {
+                    Error::new(ErrorCode::ConnectionLost, format!("the session of checkout {} has ended", self.id))
+                }
+                Some(_) | None => Error::new(
+                    ErrorCode::AlreadyReleased,
+                    format!("checkout {} was released before; there is nothing of it to cancel", self.id),
+                ),
+            });
+        }
+        if let Some(closer) = self.shared.closer() {
+            closer.cancel(self.control.clone(), self.id);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for CancelHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CancelHandle").field(&self.id).finish()
+    }
+}
+
+/// Notifications of one connection, in order. Ends with the checkout or the session. A reader that leaves more
+/// than 1,024 waiting loses the later ones.
+#[derive(Debug)]
+pub struct Notifications {
+    receiver: mpsc::Receiver<Notification>,
+}
+
+impl Notifications {
+    /// The next one; `None` when there will be no more.
+    pub async fn recv(&mut self) -> Option<Notification> {
+        self.receiver.recv().await
+    }
+}
+
+impl Stream for Notifications {
+    type Item = Notification;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Notification>> {
+        self.get_mut().receiver.poll_recv(cx)
+    }
+}
