@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 mod detect;
 pub mod error;
+pub mod monitor;
 pub mod pool;
 
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
@@ -16,3 +17,4 @@ pub use detect::sql::fingerprint;
 pub use detect::stats::{BUCKET_BOUNDS, Books, HistogramSnapshot};
 pub use detect::verdict::{RevokeReason, Suspicion, Verdict};
 pub use error::{Error, ErrorCode, Result};
+pub use monitor::{Metrics, PoolStatus, leak_text};
