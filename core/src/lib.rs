@@ -1,24 +1,30 @@
 //! A PostgreSQL connection pool that finds connection leaks, names the line of code that leaks and takes the
 //! connection back safely.
 
+pub mod alert;
 pub mod clock;
 pub mod config;
 mod detect;
 pub mod error;
+pub mod monitor;
 pub mod pool;
 
+pub use alert::{Events, Subscription};
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
 pub use config::{
-    ChannelBinding, ConnectConfig, Endpoint, Host, Keepalive, LoadBalanceHosts, RootCertificates, Secret,
-    SslMode, SslNegotiation, TargetSessionAttrs,
+    ChannelBinding, ConnectConfig, Endpoint, ForceReleaseWhen, Host, Keepalive, LeakPolicy, LoadBalanceHosts,
+    Names, OPTIONS, OptionKind, OptionSpec, OptionValue, PoolOptions, Reset, RootCertificates, Secret, Settings,
+    SqlText, SslMode, SslNegotiation, StackCapture, TargetSessionAttrs, duration_from_millis, duration_from_secs,
 };
-pub use config::{ForceReleaseWhen, LeakPolicy, PoolOptions, Reset, SqlText, StackCapture};
 pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};
 pub use detect::event::*;
-pub use detect::site::Site;
+pub use detect::site::{Frame, FrameKind, HostFrame, ResolvedSite, Site, SiteId};
 pub use detect::sql::fingerprint;
 pub use detect::stats::{BUCKET_BOUNDS, Books, HistogramSnapshot};
 pub use detect::verdict::{RevokeReason, Suspicion, Verdict};
-pub use config::{Names, OPTIONS, OptionKind, OptionSpec, OptionValue, Settings};
-pub use config::{duration_from_millis, duration_from_secs};
 pub use error::{Error, ErrorCode, Result};
+pub use monitor::openmetrics::encode as openmetrics;
+pub use monitor::{Metrics, PoolStatus, leak_text};
+pub use pool::{
+    AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool, PoolBuilder,
+};

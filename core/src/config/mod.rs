@@ -121,9 +121,6 @@ impl Default for LeakPolicy {
 }
 
 impl LeakPolicy {
-    pub fn validate(&self) -> crate::Result<()> {
-        Ok(())
-    }
     /// `max_held` with its default worked out; zero = never.
     pub fn effective_max_held(&self) -> Duration {
         self.max_held.unwrap_or_else(|| self.leak_threshold.saturating_mul(10))

@@ -413,6 +413,13 @@ impl Detector {
         all
     }
 
+    /// How long the oldest live checkout has been held.
+    pub(crate) fn oldest_checkout(&self) -> Option<Duration> {
+        let held = self.registry.in_state(State::Held);
+        let oldest = held.iter().filter_map(|slot| slot.facts().map(|(_, facts)| facts.acquired_at)).min()?;
+        Some(span(oldest, self.now()))
+    }
+
     /// How many returned sessions are not settled yet.
     pub(crate) fn returning(&self) -> usize {
         self.registry.in_state(State::Returning).len()

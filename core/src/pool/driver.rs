@@ -15,7 +15,7 @@ use super::stream::Stream;
 use super::wire::Observed;
 use crate::config::Reset;
 use crate::detect::checkout::{Activity, State, TransactionStatus};
-use crate::detect::event::{DirtyReason, EventData};
+use crate::detect::event::DirtyReason;
 use crate::detect::stats::count;
 
 /// A connection of tokio-postgres over an observed stream. Both type parameters are the same: the stream is

@@ -173,10 +173,9 @@ impl Pool {
     #[track_caller]
     pub fn acquire_labelled(
         &self,
-        label: impl Into<Arc<str>>,
+        label: &str,
     ) -> impl Future<Output = Result<Connection>> + Send + use<> {
-        let label = label.into();
-        self.acquire_at(Location::caller(), AcquireOptions { label: Some(label), ..AcquireOptions::default() })
+        self.acquire_at(Location::caller(), AcquireOptions::new().label(label))
     }
 
     /// The same with everything that an acquire may say.

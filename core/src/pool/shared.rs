@@ -639,7 +639,7 @@ impl Shared {
             () = gone => {}
             () = limit => {}
         }
-        self.outbox.flush_async().await;
+        self.outbox.flushed().await;
         self.detector.stop();
         let closer = self.closer.lock().take();
         drop(closer);
