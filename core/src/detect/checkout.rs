@@ -243,6 +243,8 @@ pub(crate) struct Traffic {
     pub(crate) unread: bool,
     /// A `LISTEN` was seen since the last reset.
     pub(crate) listening: bool,
+    /// The one request that is outstanding has had its last answer; only its ReadyForQuery is to come.
+    pub(crate) answered: bool,
 }
 
 impl Traffic {
@@ -256,6 +258,7 @@ impl Traffic {
             | (u64::from(self.copy_in) << 2)
             | (u64::from(self.unread) << 3)
             | (u64::from(self.listening) << 4)
+            | (u64::from(self.answered) << 5)
             | (u64::from(self.effectful) << 32)
     }
 
@@ -269,6 +272,7 @@ impl Traffic {
             copy_in: raw & 4 != 0,
             unread: raw & 8 != 0,
             listening: raw & 16 != 0,
+            answered: raw & 32 != 0,
             effectful: (raw >> 32) as u32,
         }
     }

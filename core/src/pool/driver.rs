@@ -147,6 +147,8 @@ const RESET_SESSION: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET
 fn dirt(control: &Control) -> Option<DirtyReason> {
     let traffic = control.traffic();
     match traffic.activity() {
+        // An error reaches its caller before the ReadyForQuery that ends the request.
+        Activity::Executing if traffic.answered => None,
         // What the drop of a Transaction queues is good manners, not dirt.
         Activity::Executing if control.slot.stamps.sql().is_some_and(|(sql, _)| sql.starts_with("ROLLBACK")) => None,
         Activity::Executing => Some(DirtyReason::Executing),

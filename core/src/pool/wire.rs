@@ -258,6 +258,7 @@ impl Session {
         let stamps = &self.control.slot.stamps;
         stamps.used(now);
         stamps.statement_started(now);
+        self.traffic.answered = false;
         if let Some(sql) = sql {
             let keep = self.control.detector.policy().sql_text != SqlText::Off;
             stamps.set_sql(keep.then_some(sql), now);
@@ -272,6 +273,7 @@ impl Session {
                     self.control.slot.stamps.used(now);
                 }
                 self.traffic.copy_in = false;
+                self.traffic.answered = false;
                 self.traffic.transaction = match status {
                     b'T' => TransactionStatus::InTransaction,
                     b'E' => TransactionStatus::Failed,
@@ -285,8 +287,12 @@ impl Session {
                     self.needs_sync = true;
                 }
             }
-            (back::ERROR_RESPONSE, _) => self.traffic.copy_in = false,
+            (back::ERROR_RESPONSE, _) => {
+                self.traffic.copy_in = false;
+                self.traffic.answered = self.outstanding.len() == 1;
+            }
             (back::COMMAND_COMPLETE, tag) => {
+                self.traffic.answered = self.outstanding.len() == 1;
                 if tag.starts_with(b"LISTEN\0") {
                     self.traffic.listening = true;
                 } else if tag == b"UNLISTEN"

@@ -35,7 +35,8 @@ async fn the_wire_tells_what_a_session_does() {
     let transaction = held.transaction().await.unwrap();
     assert_eq!(look().activity, Activity::IdleInTransaction);
     assert!(transaction.batch_execute("SELECT 1/0").await.is_err());
-    assert_eq!(look().activity, Activity::IdleInFailedTransaction);
+    // The error comes before the ReadyForQuery that tells the status.
+    eventually("it has failed", || look().activity == Activity::IdleInFailedTransaction).await;
     assert_eq!(look().last_sql.unwrap().text, "SELECT 1/0");
     transaction.rollback().await.unwrap();
     assert_eq!(look().activity, Activity::Idle);
@@ -98,7 +99,7 @@ async fn nothing_returns_dirty() {
     let next = pool.acquire().await.unwrap();
     assert_eq!(next.backend_pid(), pid);
     assert!(next.batch_execute("SELECT * FROM never").await.is_err());
-    assert_eq!(pool.checkouts()[0].activity, Activity::Idle);
+    eventually("no transaction is open", || pool.checkouts()[0].activity == Activity::Idle).await;
     assert_eq!(events.recv_timeout(Duration::from_secs(20)).unwrap().kind(), EventKind::DirtyRelease);
     // A BEGIN that is still queued in the client is seen, too.
     {
