@@ -292,7 +292,8 @@ impl Session {
                 self.traffic.answered = self.outstanding.len() == 1;
             }
             (back::COMMAND_COMPLETE, tag) => {
-                self.traffic.answered = self.outstanding.len() == 1;
+                // A simple query may have more statements to come.
+                self.traffic.answered = self.outstanding.len() == 1 && self.outstanding[0].sync;
                 if tag.starts_with(b"LISTEN\0") {
                     self.traffic.listening = true;
                 } else if tag == b"UNLISTEN"
