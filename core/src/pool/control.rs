@@ -258,6 +258,7 @@ impl Control {
         drop(object);
         if let Some(shared) = self.shared.upgrade() {
             shared.put_permit();
+            shared.came_back();
         }
     }
 

@@ -59,9 +59,15 @@ pub(crate) struct Shared {
     changed: Arc<Notify>,
     /// The last failure to connect, and when.
     last_error: Mutex<Option<(Arc<Error>, Nanos)>>,
+    /// Told when a connection has come back while somebody waits for one that settles.
+    returned: Notify,
+    settle_waiters: AtomicUsize,
     warming: AtomicBool,
     pub(crate) _name_claim: super::names::NameClaim,
 }
+
+/// How long an acquire waits for a connection that is settling before it makes a new one.
+const SETTLING: Duration = Duration::from_millis(2);
 
 /// Held for a few additions.
 struct Sizing {
@@ -154,6 +160,8 @@ impl Shared {
             closed: AtomicBool::new(false),
             changed,
             last_error: Mutex::new(None),
+            returned: Notify::new(),
+            settle_waiters: AtomicUsize::new(0),
             warming: AtomicBool::new(false),
             detector,
             outbox,
@@ -353,6 +361,15 @@ impl Shared {
             return Ok(connection);
         }
 
+        // One is on its way back and settles in a moment: that is cheaper, for us and the server, than a new one.
+        if self.detector.returning() > 0 {
+            self.a_return(SETTLING).await;
+            if let Some(connection) = self.lend_idle(&mut wish, waited(&self)) {
+                place.keep();
+                return Ok(connection);
+            }
+        }
+
         // Made by a task on the pool's own runtime, so that the connection never belongs to that of the acquire.
         // If this acquire goes away, the connection becomes an idle one.
         let connecting_since = self.detector.now();
@@ -428,7 +445,11 @@ impl Shared {
             phase,
             waited: span(started, now),
             max_size: self.sizing.lock().max_size,
-            waiting: self.detector.waiting.load(Ordering::SeqCst),
+            // The others: in this phase, the one that gives up still counts itself.
+            waiting: match phase {
+                AcquirePhase::Wait => self.detector.waiting.load(Ordering::SeqCst).saturating_sub(1),
+                AcquirePhase::Connect => self.detector.waiting.load(Ordering::SeqCst),
+            },
             ending: self.ending.load(Ordering::SeqCst),
             connecting_for: connecting_since.map_or(Duration::ZERO, |since| span(since, now)),
             leak_threshold: self.detector.policy().leak_threshold,
@@ -462,6 +483,31 @@ impl Shared {
                 };
                 sleep.await;
             }
+        }
+    }
+
+    /// Waits until a connection has come back, at most for `limit`.
+    async fn a_return(&self, limit: Duration) {
+        let returned = self.returned.notified();
+        self.settle_waiters.fetch_add(1, Ordering::SeqCst);
+        let limit = {
+            let _enter = self.runtime.enter();
+            tokio::time::sleep(limit)
+        };
+        // It may have come back before we were counted.
+        if self.idle.status().available == 0 {
+            tokio::select! {
+                () = returned => {}
+                () = limit => {}
+            }
+        }
+        self.settle_waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A connection is idle again.
+    pub(crate) fn came_back(&self) {
+        if self.settle_waiters.load(Ordering::SeqCst) > 0 {
+            self.returned.notify_waiters();
         }
     }
 
