@@ -1,6 +1,7 @@
 //! A PostgreSQL connection pool that finds connection leaks, names the line of code that leaks and takes the
 //! connection back safely.
 
+mod alert;
 pub mod clock;
 pub mod config;
 mod detect;
@@ -8,6 +9,7 @@ pub mod error;
 pub mod monitor;
 pub mod pool;
 
+pub use alert::{CheckOut, Events, HostFrame, LeakDetector, StillOut, Subscription, Touch};
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
 pub use config::{ForceReleaseWhen, LeakPolicy, PoolOptions, Reset, SqlText, StackCapture};
 pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};

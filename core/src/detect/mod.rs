@@ -353,6 +353,11 @@ impl Detector {
         }
     }
 
+    /// True if this id was given out by this detector, now or before.
+    pub(crate) fn knew(&self, id: CheckoutId) -> bool {
+        self.registry.knew(id)
+    }
+
     pub(crate) fn held_slot(&self, id: CheckoutId) -> Result<Arc<Slot>> {
         match self.registry.find(id).filter(|(_, word)| word.state == State::Held) {
             Some((slot, _)) => Ok(slot),
