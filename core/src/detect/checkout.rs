@@ -578,3 +578,6 @@ impl Slot {
             .store(Word { flags: Flags::default(), state: State::Free, ..word }.pack(), Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,3 +164,6 @@ impl Registry {
         read(&self.slots).iter().filter(|s| s.word().state == state).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
