@@ -152,10 +152,20 @@ async fn main() -> Outcome<()> {
     let m = pool.metrics();
     println!(
         "   acquired {} = released {} + force-released {} + lost {} + active {}",
-        m.books.acquired, m.books.released, m.books.force_released, m.books.lost, m.books.active()
+        m.books.acquired,
+        m.books.released,
+        m.books.force_released,
+        m.books.lost,
+        m.books.active()
     );
-    println!("   leaks {}, time-outs {}, late uses {}, late releases {}", m.leaks, m.timeouts, m.late_uses, m.late_releases);
-    check(m.books.active() == 0 && m.leaks == 5 && m.late_uses == 1 && m.late_releases == 5, "the books balance")?;
+    println!(
+        "   leaks {}, time-outs {}, late uses {}, late releases {}",
+        m.leaks, m.timeouts, m.late_uses, m.late_releases
+    );
+    check(
+        m.books.active() == 0 && m.leaks == 5 && m.late_uses == 1 && m.late_releases == 5,
+        "the books balance",
+    )?;
 
     pool.acquire().await?.batch_execute("DROP TABLE demo_orders").await?;
     let held = pool.close().await?;

@@ -1,7 +1,7 @@
 //! A PostgreSQL connection pool that finds connection leaks, names the line of code that leaks and takes the
 //! connection back safely.
 
-pub mod alert;
+mod alert;
 pub mod clock;
 pub mod config;
 mod detect;
@@ -9,12 +9,13 @@ pub mod error;
 pub mod monitor;
 pub mod pool;
 
-pub use alert::{Events, Subscription};
+pub use alert::{CheckOut, Events, LeakDetector, StillOut, Subscription, Touch};
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
 pub use config::{
     ChannelBinding, ConnectConfig, Endpoint, ForceReleaseWhen, Host, Keepalive, LeakPolicy, LoadBalanceHosts,
-    Names, OPTIONS, OptionKind, OptionSpec, OptionValue, PoolOptions, Reset, RootCertificates, Secret, Settings,
-    SqlText, SslMode, SslNegotiation, StackCapture, TargetSessionAttrs, duration_from_millis, duration_from_secs,
+    Names, OPTIONS, OptionKind, OptionSpec, OptionValue, PoolOptions, Reset, RootCertificates, Secret,
+    Settings, SqlText, SslMode, SslNegotiation, StackCapture, TargetSessionAttrs, duration_from_millis,
+    duration_from_secs,
 };
 pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};
 pub use detect::event::*;
@@ -26,5 +27,6 @@ pub use error::{Error, ErrorCode, Result};
 pub use monitor::openmetrics::encode as openmetrics;
 pub use monitor::{Metrics, PoolStatus, leak_text};
 pub use pool::{
-    AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool, PoolBuilder,
+    AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool,
+    PoolBuilder,
 };

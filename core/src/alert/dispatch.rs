@@ -82,9 +82,9 @@ impl Dispatcher {
         }
         let shared = Arc::new(Shared::default());
         let for_thread = shared.clone();
-        thread::Builder::new().name("leakpool-events".into()).spawn(move || run(&for_thread)).map_err(|e| {
-            Error::new(ErrorCode::LimitReached, "the events thread cannot be started").with_source(e)
-        })?;
+        thread::Builder::new().name("leakpool-events".into()).spawn(move || run(&for_thread)).map_err(
+            |e| Error::new(ErrorCode::LimitReached, "the events thread cannot be started").with_source(e),
+        )?;
         let dispatcher = Arc::new(Dispatcher { shared, pid });
         *current = Arc::downgrade(&dispatcher);
         Ok(dispatcher)
@@ -169,7 +169,10 @@ struct Items {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("mask", &self.mask).field("dropped", &self.dropped).finish_non_exhaustive()
+        f.debug_struct("Queue")
+            .field("mask", &self.mask)
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
     }
 }
 

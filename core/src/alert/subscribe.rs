@@ -297,6 +297,11 @@ impl Events {
         forked(self.pid) || self.channel.inbox.lock().closed
     }
 
+    #[cfg(test)]
+    pub(super) fn pretend_forked(&mut self) {
+        self.pid = 0;
+    }
+
     /// How many events this reader has lost because it was too slow.
     pub fn lost(&self) -> u64 {
         self.channel.lost.load(Ordering::Relaxed)

@@ -358,11 +358,9 @@ impl Detector {
         }
     }
 
-    pub(crate) fn held_slot(&self, id: CheckoutId) -> Result<Arc<Slot>> {
-        match self.registry.find(id).filter(|(_, word)| word.state == State::Held) {
-            Some((slot, _)) => Ok(slot),
-            None => Err(unknown(id, &self.name)),
-        }
+    /// True if this id was given out by this detector, now or before.
+    pub(crate) fn knew(&self, id: CheckoutId) -> bool {
+        self.registry.knew(id)
     }
 
     /// A connection was returned with something open.

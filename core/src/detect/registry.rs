@@ -153,8 +153,17 @@ impl Registry {
         (word.generation == id.generation()).then_some((slot, word))
     }
 
+    /// True if the slot of this id has lived through its generation.
+    pub(crate) fn knew(&self, id: CheckoutId) -> bool {
+        let slot = u32::try_from(id.slot()).ok().and_then(|index| self.slot(index));
+        id.generation() > 0 && slot.is_some_and(|slot| slot.word().generation >= id.generation())
+    }
+
     /// Every slot that is in `state` now.
     pub(crate) fn in_state(&self, state: State) -> Vec<Arc<Slot>> {
         read(&self.slots).iter().filter(|s| s.word().state == state).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,6 +224,10 @@ fn look_again(
         }
     };
     if limits.threshold > 0 && !verdict.is_leak() {
+        if idle_since.is_none() {
+            // Healthy and at work: long running from then on. An earlier checkout's deadline may bring us here before.
+            at(facts.acquired_at.saturating_add(limits.threshold));
+        }
         at(from.saturating_add(limits.threshold).max(facts.acquired_at.saturating_add(limits.threshold)));
         if limits.max_held > 0 {
             let limit = facts.acquired_at.saturating_add(limits.max_held.max(facts.expected));
@@ -232,7 +236,9 @@ fn look_again(
         }
     }
     if limits.force_after > 0 {
-        at(from.saturating_add(limits.force_after));
+        let due = from.saturating_add(limits.force_after);
+        // Past it and exempt: it may end the exemption at any moment, by a use from which the time counts again.
+        at(if facts.traffic.listening && due <= now { now.saturating_add(limits.force_after) } else { due });
         if limits.force_busy && idle_since.is_none() {
             at(facts.statement_started.saturating_add(limits.force_after));
         }
@@ -244,3 +250,6 @@ fn look_again(
 pub(crate) fn span(from: Nanos, to: Nanos) -> Duration {
     Duration::from_nanos(to.saturating_sub(from))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,6 @@
 //! serves requests, nor with a lock held.
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::detect::checkout::Activity;
 use crate::detect::event::{CheckoutInfo, human};
@@ -90,7 +89,6 @@ struct Record {
 
 impl Record {
     fn of(site: &Site) -> Record {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Record {
             acquired: site.acquired(),
             leaked: site.leaked(),
@@ -260,9 +258,9 @@ mod tests {
     use crate::monitor::testing::{executing, leaked, metrics, site};
 
     fn record(site: &Site, leaked: u64, recovered: u64, force_released: u64) {
-        site.leaked.store(leaked, Ordering::Relaxed);
-        site.recovered.store(recovered, Ordering::Relaxed);
-        site.force_released.store(force_released, Ordering::Relaxed);
+        (0..leaked).for_each(|_| site.leaked_inc());
+        (0..recovered).for_each(|_| site.recovered_inc());
+        (0..force_released).for_each(|_| site.force_released_inc());
     }
 
     #[test]

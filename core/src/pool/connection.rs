@@ -46,7 +46,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(client: BoxedClient, control: Arc<Control>, id: CheckoutId, shared: Arc<Shared>) -> Connection {
+    pub(super) fn new(
+        client: BoxedClient,
+        control: Arc<Control>,
+        id: CheckoutId,
+        shared: Arc<Shared>,
+    ) -> Connection {
         Connection { client: Some(client), control, id, shared }
     }
 
@@ -255,9 +260,10 @@ impl CancelHandle {
         if word.generation != self.id.generation() || word.state != State::Held {
             return Err(match self.control.revocation.get() {
                 Some(revocation) if revocation.checkout == self.id => force_released(revocation),
-                Some(_) | None if self.control.is_ended() => {
-                    Error::new(ErrorCode::ConnectionLost, format!("the session of checkout {} has ended", self.id))
-                }
+                Some(_) | None if self.control.is_ended() => Error::new(
+                    ErrorCode::ConnectionLost,
+                    format!("the session of checkout {} has ended", self.id),
+                ),
                 Some(_) | None => Error::new(
                     ErrorCode::AlreadyReleased,
                     format!("checkout {} was released before; there is nothing of it to cancel", self.id),

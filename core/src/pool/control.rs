@@ -205,7 +205,10 @@ impl Control {
     /// True if nothing is queued, nothing runs: only now does the transaction status mean anything.
     pub(crate) fn is_settled(&self) -> bool {
         // The task first: once it is idle, nothing is queued that the traffic does not show.
-        self.task.is_idle() && self.traffic().effectful == 0 && !self.traffic().copy_in && !self.is_being_cancelled()
+        self.task.is_idle()
+            && self.traffic().effectful == 0
+            && !self.traffic().copy_in
+            && !self.is_being_cancelled()
     }
 
     pub(crate) fn is_being_cancelled(&self) -> bool {
@@ -312,7 +315,10 @@ impl Control {
         }
         if let Some(shared) = self.shared.upgrade() {
             if self.slot.word().state == State::Free && !self.closing.load(Ordering::SeqCst) {
-                shared.idle_died(format!("an idle connection to {} ended: the server closed it, or the network did", self.peer));
+                shared.idle_died(format!(
+                    "an idle connection to {} ended: the server closed it, or the network did",
+                    self.peer
+                ));
             }
             shared.task_ended();
         }

@@ -39,7 +39,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::alert::subscribe::{Events, Subscription};
+use crate::alert::{Events, Subscription};
 use crate::config::{LeakPolicy, PoolOptions};
 use crate::detect::checkout::{CheckoutId, Extras};
 use crate::detect::event::{CheckoutInfo, Event, EventKind};
@@ -171,10 +171,7 @@ impl Pool {
     /// # Errors
     /// As [`acquire`](Pool::acquire).
     #[track_caller]
-    pub fn acquire_labelled(
-        &self,
-        label: &str,
-    ) -> impl Future<Output = Result<Connection>> + Send + use<> {
+    pub fn acquire_labelled(&self, label: &str) -> impl Future<Output = Result<Connection>> + Send + use<> {
         self.acquire_at(Location::caller(), AcquireOptions::new().label(label))
     }
 
@@ -183,7 +180,10 @@ impl Pool {
     /// # Errors
     /// As [`acquire`](Pool::acquire).
     #[track_caller]
-    pub fn acquire_with(&self, options: AcquireOptions) -> impl Future<Output = Result<Connection>> + Send + use<> {
+    pub fn acquire_with(
+        &self,
+        options: AcquireOptions,
+    ) -> impl Future<Output = Result<Connection>> + Send + use<> {
         self.acquire_at(Location::caller(), options)
     }
 

@@ -58,7 +58,15 @@ pub(crate) struct Passed<'a> {
 impl Scanner {
     /// For what the backend sends.
     pub(crate) fn backend() -> Scanner {
-        Scanner { header: [0; 5], have: 0, remaining: 0, in_body: false, keep: 0, body: Vec::new(), untagged: false }
+        Scanner {
+            header: [0; 5],
+            have: 0,
+            remaining: 0,
+            in_body: false,
+            keep: 0,
+            body: Vec::new(),
+            untagged: false,
+        }
     }
 
     /// For what the frontend sends, from the startup message on.

@@ -82,8 +82,9 @@ impl Closer {
             return Ok(closer);
         }
         let (jobs, mut todo) = mpsc::unbounded_channel();
-        let failed =
-            |e: io::Error| Error::new(ErrorCode::LimitReached, "the closer thread cannot be started").with_source(e);
+        let failed = |e: io::Error| {
+            Error::new(ErrorCode::LimitReached, "the closer thread cannot be started").with_source(e)
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         thread::Builder::new()
             .name("leakpool-closer".into())

@@ -133,7 +133,11 @@ impl Shared {
     ) -> Result<Arc<Shared>> {
         let max_size = options.max_size;
         let idle = managed::Pool::builder(Manager::default())
-            .config(managed::PoolConfig { max_size, queue_mode: managed::QueueMode::Lifo, ..Default::default() })
+            .config(managed::PoolConfig {
+                max_size,
+                queue_mode: managed::QueueMode::Lifo,
+                ..Default::default()
+            })
             .build()
             .map_err(|e| Error::new(ErrorCode::NoRuntime, e.to_string()))?;
         detector.capacity.store(max_size, Ordering::Relaxed);
@@ -282,7 +286,11 @@ impl Shared {
 
     /// An idle connection, at once.
     #[inline]
-    pub(crate) fn try_acquire(self: &Arc<Self>, wish: &mut Wish, waited: Nanos) -> Result<Option<Connection>> {
+    pub(crate) fn try_acquire(
+        self: &Arc<Self>,
+        wish: &mut Wish,
+        waited: Nanos,
+    ) -> Result<Option<Connection>> {
         self.usable()?;
         if !self.take_permit() {
             return Ok(None);
@@ -382,7 +390,9 @@ impl Shared {
             }
             None => None,
         };
-        let Some(made) = made else { return Err(self.exhausted(AcquirePhase::Connect, started, Some(connecting_since))) };
+        let Some(made) = made else {
+            return Err(self.exhausted(AcquirePhase::Connect, started, Some(connecting_since)));
+        };
         let Made { object, place } = made?;
         let lent = match object {
             Some(object) => self.lend(object, &mut wish, self.detector.now(), waited(&self)),
@@ -573,7 +583,12 @@ impl Shared {
         self.detector.capacity.store(max_size, Ordering::Relaxed);
         let open = self.idle.status().size;
         let mut surplus = open.saturating_sub(max_size);
-        self.remove_idle(RemoveReason::Resized, |_| surplus > 0 && { surplus -= 1; true });
+        self.remove_idle(RemoveReason::Resized, |_| {
+            surplus > 0 && {
+                surplus -= 1;
+                true
+            }
+        });
         Ok(())
     }
 

@@ -184,7 +184,8 @@ impl Session {
 
     fn moved(&mut self, now: Nanos) {
         self.control.slot.stamps.byte_moved(now);
-        let running = self.outstanding.iter().filter(|o| o.effectful).count() + usize::from(self.batch.effectful);
+        let running =
+            self.outstanding.iter().filter(|o| o.effectful).count() + usize::from(self.batch.effectful);
         self.traffic.effectful = u32::try_from(running).unwrap_or(u32::MAX);
         self.control.slot.stamps.set_traffic(self.traffic);
     }
@@ -304,7 +305,8 @@ impl Session {
                 }
             }
             (back::BACKEND_KEY_DATA, [a, b, c, d, e, f, g, h]) => {
-                self.control.set_key(u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]));
+                self.control
+                    .set_key(u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]));
             }
             _ => {}
         }
@@ -358,7 +360,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 if !self.observer.between_requests() || !self.to_client.is_empty() {
                     return Ok(());
                 }
-                let Some(request) = self.observer.session.control.requests.lock().pop_front() else { return Ok(()) };
+                let Some(request) = self.observer.session.control.requests.lock().pop_front() else {
+                    return Ok(());
+                };
                 // Whoever asked may have gone before anything was sent.
                 self.active = (!request.replies.is_closed()).then(|| Active::new(request));
                 continue;
@@ -380,8 +384,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     continue;
                 }
                 // Nothing more comes: an open copy is ended, a voided Sync made up for.
-                Poll::Ready(None) if self.observer.session.traffic.copy_in || self.observer.session.needs_sync => {
-                    active.pending = copy_abort(self.observer.session.traffic.copy_in, self.observer.session.needs_sync);
+                Poll::Ready(None)
+                    if self.observer.session.traffic.copy_in || self.observer.session.needs_sync =>
+                {
+                    active.pending =
+                        copy_abort(self.observer.session.traffic.copy_in, self.observer.session.needs_sync);
                     continue;
                 }
                 Poll::Ready(None) | Poll::Pending => {}
@@ -415,7 +422,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 let message = self.buffered.split_to(len);
                 self.observer.received(&message);
                 match message[0] {
-                    back::NOTIFICATION_RESPONSE | back::PARAMETER_STATUS => self.to_client.extend_from_slice(&message),
+                    back::NOTIFICATION_RESPONSE | back::PARAMETER_STATUS => {
+                        self.to_client.extend_from_slice(&message)
+                    }
                     back::READY_FOR_QUERY => {
                         chunk.unsplit(message);
                         done = self.observer.session.outstanding.is_empty();
@@ -528,7 +537,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
             this.client_waits = true;
             return Poll::Pending;
         }
-        let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let Some(inner) = this.inner.as_mut() else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
         let n = ready!(Pin::new(inner).poll_write(cx, buf))?;
         this.observer.sent(&buf[..n]);
         Poll::Ready(Ok(n))
