@@ -243,7 +243,7 @@ impl Answers {
         .await;
     }
 
-    async fn to_the_end(&mut self) -> Result<()> {
+    async fn read_on(&mut self) -> Result<()> {
         while let Some(item) = self.next().await {
             item?;
         }
@@ -252,14 +252,16 @@ impl Answers {
 
     /// For a request that only describes: parameters and result.
     pub(crate) async fn described_to_the_end(mut self) -> Result<(Arc<[u32]>, Description)> {
-        self.to_the_end().await?;
+        self.read_on().await?;
         let Answers { reader, plan, parameters, .. } = self;
-        parameters.zip(plan.description).ok_or_else(|| reader.origin.violated("a statement was not described"))
+        parameters
+            .zip(plan.description)
+            .ok_or_else(|| reader.origin.violated("a statement was not described"))
     }
 
     /// For a request that only binds: the transaction status after it, and the columns.
     pub(crate) async fn bound_to_the_end(mut self) -> Result<(TransactionStatus, Option<Arc<[Column]>>)> {
-        self.to_the_end().await?;
+        self.read_on().await?;
         if !self.bound {
             return Err(self.reader.origin.violated("a statement was not bound"));
         }

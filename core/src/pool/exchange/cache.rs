@@ -108,7 +108,8 @@ impl Statements {
             };
         }
         if self.kept.len() >= MOST_KEPT {
-            let oldest = self.kept.iter().filter(|(_, k)| k.description.is_some()).min_by_key(|(_, k)| k.last_use);
+            let oldest =
+                self.kept.iter().filter(|(_, k)| k.description.is_some()).min_by_key(|(_, k)| k.last_use);
             match oldest.map(|(key, _)| *key) {
                 Some(key) => self.forget(key),
                 None => return Choice::Unnamed,
@@ -168,7 +169,7 @@ impl Statements {
     }
 
     /// What the next request closes.
-    pub(crate) fn to_close(&mut self) -> Vec<Named> {
+    pub(crate) fn take_closes(&mut self) -> Vec<Named> {
         std::mem::take(&mut self.to_close)
     }
 }
@@ -250,7 +251,10 @@ mod tests {
     fn a_statement_is_known_once_it_is_described_and_by_its_oids() {
         let mut statements = Statements::default();
         let (key, name) = prepare(&mut statements, "SELECT $1", &[23]);
-        assert!(matches!(statements.choose("SELECT $1", &[Param { oid: 23, ..Param::NULL }]), Choice::Unnamed));
+        assert!(matches!(
+            statements.choose("SELECT $1", &[Param { oid: 23, ..Param::NULL }]),
+            Choice::Unnamed
+        ));
         assert!(statements.described(key, &name, Description::new(None)));
         let again = statements.choose("SELECT $1", &[Param { oid: 23, ..Param::NULL }]);
         assert!(matches!(again, Choice::Known { name: known, .. } if known == name));
@@ -270,7 +274,7 @@ mod tests {
         }
         assert!(matches!(statements.choose("SELECT 0", &[]), Choice::Known { .. }));
         prepare(&mut statements, "one more", &[]);
-        assert_eq!(statements.to_close(), [Named::Statement(names[1].clone())]);
+        assert_eq!(statements.take_closes(), [Named::Statement(names[1].clone())]);
         assert_eq!(statements.kept.len(), MOST_KEPT);
         assert!(matches!(statements.choose("SELECT 0", &[]), Choice::Known { .. }));
     }
@@ -281,6 +285,6 @@ mod tests {
         let (key, name) = prepare(&mut statements, "SELECT 1", &[]);
         statements.forget_all();
         assert!(!statements.described(key, &name, Description::new(None)));
-        assert_eq!(statements.to_close(), [Named::Statement(name)]);
+        assert_eq!(statements.take_closes(), [Named::Statement(name)]);
     }
 }

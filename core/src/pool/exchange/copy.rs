@@ -36,11 +36,16 @@ impl Copying {
     /// Reads until the copy begins.
     async fn begin(&mut self, begins: u8, kind: &str) -> Result<()> {
         let misused = || {
-            let text = format!("this is not a COPY … {kind}; use simple() or extended() for other statements");
+            let text =
+                format!("this is not a COPY … {kind}; use simple() or extended() for other statements");
             Error::new(ErrorCode::InvalidArgument, text)
         };
         loop {
             match poll_fn(|cx| self.reader.poll(cx)).await {
+                // A copy behind something else: given up, and with it what came before.
+                Read::Message(tag, _) if tag == begins && self.reader.failure.is_some() => {
+                    return Err(self.reader.refuse(misused()));
+                }
                 Read::Message(tag, body) if tag == begins => {
                     let malformed = self.reader.origin.malformed(tag);
                     let (format, columns) =

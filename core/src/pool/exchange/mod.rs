@@ -127,7 +127,7 @@ impl<'a> Exchange<'a> {
     /// # Errors
     /// `InvalidArgument` for a text that the protocol cannot carry; `Forked`, `ForceReleased`, `ConnectionLost`. What
     /// the server says comes out of the [`Answers`].
-    pub fn simple(&self, sql: &str) -> Result<Answers> {
+    pub fn simple(self, sql: &str) -> Result<Answers> {
         let reader = self.text(sql, None)?;
         let first = if self.first.is_some() { First::Awaited } else { First::None };
         Ok(Answers::new(reader, Plan { first, simple: true, ..Plan::default() }))
@@ -144,7 +144,7 @@ impl<'a> Exchange<'a> {
     /// # Errors
     /// As for [`simple`](Exchange::simple). Waits until the server has taken the parameters, or refused; what it says
     /// comes out of the [`Answers`].
-    pub async fn extended(&self, query: &Query<'_>) -> Result<Answers> {
+    pub async fn extended(self, query: &Query<'_>) -> Result<Answers> {
         self.run(query, Do::Execute).await
     }
 
@@ -152,14 +152,17 @@ impl<'a> Exchange<'a> {
     ///
     /// # Errors
     /// As for [`simple`](Exchange::simple), and `Database`.
-    pub async fn describe(&self, sql: &str, oids: &[u32]) -> Result<StatementDescription> {
+    pub async fn describe(self, sql: &str, oids: &[u32]) -> Result<StatementDescription> {
         encode::check_text("the SQL text", sql)?;
         encode::check_count("parameter types", oids.len())?;
         let params: Vec<Param<'_>> = oids.iter().map(|oid| Param { oid: *oid, ..Param::NULL }).collect();
-        let (reader, plan) = self.batch(|_| Choice::Unnamed, |batch, _| {
-            batch.parse("", sql, &params)?;
-            batch.describe_statement("")
-        })?;
+        let (reader, plan) = self.batch(
+            |_| Choice::Unnamed,
+            |batch, _| {
+                batch.parse("", sql, &params)?;
+                batch.describe_statement("")
+            },
+        )?;
         let answers = Answers::new(reader, plan);
         let (parameters, description) = answers.described_to_the_end().await?;
         Ok(StatementDescription { parameters, columns: description.columns(Formats::default()) })
@@ -170,7 +173,7 @@ impl<'a> Exchange<'a> {
     ///
     /// # Errors
     /// As for [`simple`](Exchange::simple); `Database`; `Unsupported` outside a transaction.
-    pub async fn open(&self, query: &Query<'_>) -> Result<Portal> {
+    pub async fn open(self, query: &Query<'_>) -> Result<Portal> {
         let control = self.connection.control();
         let name = control.statements.lock().name("lp_p");
         let mut portal = Portal { control: control.clone(), name, columns: None };
@@ -194,12 +197,13 @@ impl<'a> Exchange<'a> {
     ///
     /// # Errors
     /// As for [`simple`](Exchange::simple); `InvalidArgument` for a portal of another connection.
-    pub fn fetch(&self, portal: &Portal, max_rows: u32) -> Result<Answers> {
+    pub fn fetch(self, portal: &Portal, max_rows: u32) -> Result<Answers> {
         if !Arc::ptr_eq(&portal.control, self.connection.control()) {
             return Err(Error::new(ErrorCode::InvalidArgument, "this portal belongs to another connection"));
         }
-        let without = Exchange { first: None, ..*self };
-        let (reader, plan) = without.batch(|_| Choice::Unnamed, |batch, _| batch.execute(&portal.name, max_rows))?;
+        let without = Exchange { first: None, ..self };
+        let (reader, plan) =
+            without.batch(|_| Choice::Unnamed, |batch, _| batch.execute(&portal.name, max_rows))?;
         Ok(Answers::with_columns(reader, plan, portal.columns.clone()))
     }
 
@@ -208,7 +212,7 @@ impl<'a> Exchange<'a> {
     /// # Errors
     /// As for [`simple`](Exchange::simple); `Database`; `InvalidArgument` if the SQL is something else (which has then
     /// been run).
-    pub async fn copy_in(&self, sql: &str) -> Result<CopyIn> {
+    pub async fn copy_in(self, sql: &str) -> Result<CopyIn> {
         let (data, more) = mpsc::channel(1);
         let reader = self.text(sql, Some(more))?;
         CopyIn::begin(reader, data, usize::from(self.first.is_some())).await
@@ -218,7 +222,7 @@ impl<'a> Exchange<'a> {
     ///
     /// # Errors
     /// As for [`copy_in`](Exchange::copy_in).
-    pub async fn copy_out(&self, sql: &str) -> Result<CopyOut> {
+    pub async fn copy_out(self, sql: &str) -> Result<CopyOut> {
         let reader = self.text(sql, None)?;
         CopyOut::begin(reader, usize::from(self.first.is_some())).await
     }
@@ -226,7 +230,7 @@ impl<'a> Exchange<'a> {
     // ---- how requests are sent ---------------------------------------------------------------------------
 
     /// A request by the simple protocol. What goes first becomes a part of the text, so that its failure ends all.
-    fn text(&self, sql: &str, more: Option<mpsc::Receiver<Bytes>>) -> Result<Reader> {
+    fn text(self, sql: &str, more: Option<mpsc::Receiver<Bytes>>) -> Result<Reader> {
         encode::check_text("the SQL text", sql)?;
         let (bytes, shift) = match self.first {
             None => (encode::simple(sql)?, 0),
@@ -242,7 +246,7 @@ impl<'a> Exchange<'a> {
         Ok(reader.shifted(u32::try_from(shift).unwrap_or(u32::MAX)))
     }
 
-    async fn run(&self, query: &Query<'_>, what: Do<'_>) -> Result<Answers> {
+    async fn run(self, query: &Query<'_>, what: Do<'_>) -> Result<Answers> {
         encode::check_query(query)?;
         let cached = query.cached && self.connection.shared().options().statement_cache;
         let mut again = true;
@@ -252,7 +256,7 @@ impl<'a> Exchange<'a> {
             match answers.is_stale() {
                 Some(Undo::Nothing) if again => {}
                 Some(Undo::Begin) if again => {
-                    let back = Exchange { first: None, ..*self };
+                    let back = Exchange { first: None, ..self };
                     back.simple("ROLLBACK")?.collect().await?;
                 }
                 Some(Undo::Nothing | Undo::Begin) | None => return Ok(answers),
@@ -261,7 +265,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn start(&self, query: &Query<'_>, what: Do<'_>, cached: bool) -> Result<Answers> {
+    fn start(self, query: &Query<'_>, what: Do<'_>, cached: bool) -> Result<Answers> {
         let choose = |statements: &mut Statements| {
             if cached { statements.choose(query.sql, query.params) } else { Choice::Unnamed }
         };
@@ -277,7 +281,7 @@ impl<'a> Exchange<'a> {
 
     /// A request by the extended protocol: what waits to be closed, what goes first, what `fill` adds, Sync.
     fn batch(
-        &self,
+        self,
         choose: impl FnOnce(&mut Statements) -> Choice,
         fill: impl FnOnce(&mut Batch, &Choice) -> Result<()>,
     ) -> Result<(Reader, Plan)> {
@@ -290,7 +294,7 @@ impl<'a> Exchange<'a> {
         let (closes, choice, queued) = {
             let mut statements = control.statements.lock();
             let choice = choose(&mut statements);
-            let closes = statements.to_close();
+            let closes = statements.take_closes();
             let mut batch = Batch::new();
             let filled = batch
                 .close(&closes)
@@ -314,18 +318,18 @@ impl<'a> Exchange<'a> {
         Ok((reader, Plan { first, description, ticket: Some(ticket), ..Plan::default() }))
     }
 
-    fn generation(&self) -> u64 {
+    fn generation(self) -> u64 {
         self.connection.id().generation()
     }
 
-    fn reader(&self) -> (mpsc::Sender<transport::Chunk>, Reader) {
+    fn reader(self) -> (mpsc::Sender<transport::Chunk>, Reader) {
         let (replies, answer) = mpsc::channel(PIECES - 1);
         let origin = Origin { control: self.connection.control().clone(), id: self.connection.id() };
         (replies, Reader::new(origin, answer))
     }
 
     /// Refuses what cannot be sent any more.
-    fn usable(&self) -> Result<()> {
+    fn usable(self) -> Result<()> {
         let (shared, control) = (self.connection.shared(), self.connection.control());
         shared.process.check(&shared.name)?;
         if let Some(revocation) = control.revocation.get() {
@@ -333,7 +337,10 @@ impl<'a> Exchange<'a> {
             return Err(force_released(revocation));
         }
         if control.is_ended() {
-            return Err(Error::new(ErrorCode::ConnectionLost, format!("the connection to {} is closed", control.peer)));
+            return Err(Error::new(
+                ErrorCode::ConnectionLost,
+                format!("the connection to {} is closed", control.peer),
+            ));
         }
         Ok(())
     }

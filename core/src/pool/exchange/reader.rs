@@ -29,7 +29,9 @@ impl Origin {
     pub(crate) fn failed(&self, fields: Fields) -> Error {
         match self.control.revocation.get() {
             Some(revocation) => force_released(revocation),
-            None => failure::exchange_error(ServerError(fields), &self.control.peer.to_string(), Phase::InUse),
+            None => {
+                failure::exchange_error(ServerError(fields), &self.control.peer.to_string(), Phase::InUse)
+            }
         }
     }
 
