@@ -57,10 +57,8 @@ impl Sweeper {
     /// The process's sweeper; its thread is started if there is none.
     pub(crate) fn shared() -> Result<Arc<Sweeper>> {
         let mut current = CURRENT.lock();
-        if let Some(sweeper) = current.upgrade() {
-            if sweeper.shared.state.lock().pid == std::process::id() {
-                return Ok(sweeper);
-            }
+        if let Some(sweeper) = current.upgrade().filter(|s| s.shared.state.lock().pid == std::process::id()) {
+            return Ok(sweeper);
         }
         let shared = Arc::new(Shared {
             state: Mutex::new(State {

@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use crate::detect::event::{AcquirePhase, CheckoutInfo, Diagnosis, Exhausted, human};
+use crate::detect::event::{AcquirePhase, CheckoutInfo, Diagnosis, Exhausted, spoken};
 use crate::detect::verdict::Verdict;
 use crate::error::Error;
 use crate::monitor::report::{by_place, doing, one_line};
@@ -167,7 +167,7 @@ impl Exhausted {
             if holders.len() > 1 {
                 write!(f, "the longest ")?;
             }
-            write!(f, "held for {}, {}", human(first.held), doing(first))?;
+            write!(f, "held for {}, {}", spoken(first.held), doing(first))?;
             if let Some(sql) = &first.last_sql {
                 write!(f, ", last SQL: {}", one_line(&sql.text, MOST_SQL))?;
             }
@@ -185,8 +185,8 @@ impl fmt::Display for Exhausted {
     /// What happened, in which phase, the diagnosis, the holders by site (at most ten sites), what to do.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.phase {
-            AcquirePhase::Wait => write!(f, "no connection became free within {}", human(self.waited))?,
-            AcquirePhase::Connect => write!(f, "no connection could be made within {}", human(self.waited))?,
+            AcquirePhase::Wait => write!(f, "no connection became free within {}", spoken(self.waited))?,
+            AcquirePhase::Connect => write!(f, "no connection could be made within {}", spoken(self.waited))?,
         }
         write!(f, " ({} of {} held", self.holders.len(), self.max_size)?;
         if self.waiting > 0 {

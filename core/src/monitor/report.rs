@@ -1,4 +1,4 @@
-//! The human leak report. One stack per site, the facts in the order in which one asks for them.
+//! The spoken leak report. One stack per site, the facts in the order in which one asks for them.
 //!
 //! [`leak_text`] and [`report`] symbolise stacks, which is slow the first time: never call them from a thread that
 //! serves requests, nor with a lock held.
@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::detect::checkout::Activity;
-use crate::detect::event::{CheckoutInfo, human};
+use crate::detect::event::{CheckoutInfo, spoken};
 use crate::detect::site::Site;
 use crate::detect::verdict::Verdict;
 use crate::monitor::status::Metrics;
@@ -41,7 +41,7 @@ pub(crate) fn doing(checkout: &CheckoutInfo) -> String {
         | Activity::IdleInTransaction
         | Activity::IdleInFailedTransaction => checkout.activity.words(),
     };
-    since.map_or_else(|| words.to_owned(), |since| format!("{words} for {}", human(since)))
+    since.map_or_else(|| words.to_owned(), |since| format!("{words} for {}", spoken(since)))
 }
 
 /// A text on one line: white space folded, control characters shown as spaces, cut after `most` characters.
@@ -126,9 +126,9 @@ fn headline(checkout: &CheckoutInfo, record: Record) -> &'static str {
 
 /// Who, what, since when: the lines of one checkout, each with `indent` before it.
 fn facts(text: &mut String, checkout: &CheckoutInfo, indent: &str) {
-    let _ = write!(text, "{indent}held for {}, {}", human(checkout.held), doing(checkout));
+    let _ = write!(text, "{indent}held for {}, {}", spoken(checkout.held), doing(checkout));
     if let Some(expected) = checkout.expected {
-        let _ = write!(text, ", announced as {}", human(expected));
+        let _ = write!(text, ", announced as {}", spoken(expected));
     }
     if checkout.listening {
         text.push_str(", listening");
@@ -139,7 +139,7 @@ fn facts(text: &mut String, checkout: &CheckoutInfo, indent: &str) {
     let _ = write!(text, "\n{indent}");
     match &checkout.last_sql {
         Some(sql) => {
-            let _ = write!(text, "last SQL, {} ago: {}", human(sql.age), one_line(&sql.text, MOST_SQL));
+            let _ = write!(text, "last SQL, {} ago: {}", spoken(sql.age), one_line(&sql.text, MOST_SQL));
         }
         None => text.push_str("no SQL seen"),
     }
@@ -191,7 +191,7 @@ pub fn leak_text(checkout: &CheckoutInfo) -> String {
 pub(crate) fn report(metrics: &Metrics, checkouts: &[CheckoutInfo]) -> String {
     let mut text = metrics.status.to_string();
     if let Some(oldest) = metrics.oldest_checkout {
-        let _ = write!(text, "; the oldest checkout is {} old", human(oldest));
+        let _ = write!(text, "; the oldest checkout is {} old", spoken(oldest));
     }
     let books = &metrics.books;
     let _ = writeln!(
@@ -243,7 +243,7 @@ pub(crate) fn report(metrics: &Metrics, checkouts: &[CheckoutInfo]) -> String {
                 text,
                 "  {} at {place}: {longest}held for {}, {}, {}",
                 at.len(),
-                human(first.held),
+                spoken(first.held),
                 doing(first),
                 first.verdict
             );

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::Notification;
 
 use super::control::{BoxedClient, Control};
-use super::failure::{Phase, server_error};
+use super::failure::{FORCE_RELEASED, Phase, server_error};
 use super::shared::Shared;
 use super::tombstone;
 use crate::config::Reset;
@@ -194,7 +194,7 @@ impl Connection {
 
 pub(super) fn force_released(revocation: &Revocation) -> Error {
     Error::new(ErrorCode::ForceReleased, revocation.to_string())
-        .with_sqlstate(tombstone::FORCE_RELEASED)
+        .with_sqlstate(FORCE_RELEASED)
         .with_source(revocation.clone())
 }
 

@@ -43,7 +43,7 @@ use crate::alert::{Events, Subscription};
 use crate::config::{LeakPolicy, PoolOptions};
 use crate::detect::checkout::{CheckoutId, Extras};
 use crate::detect::event::{CheckoutInfo, Event, EventKind};
-use crate::detect::site::{HostFrame, SiteId};
+use crate::detect::site::{HostFrame, Site, SiteId};
 use crate::detect::verdict::RevokeReason;
 use crate::detect::{Beginning, Detector};
 use crate::error::{Error, ErrorCode, Result};
@@ -53,7 +53,7 @@ use shared::{Shared, Wish};
 
 pub use builder::PoolBuilder;
 pub use connection::{CancelHandle, Connection, Notifications};
-pub use tombstone::FORCE_RELEASED;
+pub use failure::FORCE_RELEASED;
 pub use transaction::OwnedTransaction;
 
 /// A pool of connections to a PostgreSQL server that finds its leaks. Cheap to clone; all clones are one pool.
@@ -285,6 +285,11 @@ impl Pool {
     /// Those of them that are suspected or proven to have leaked.
     pub fn leaks(&self) -> Vec<CheckoutInfo> {
         self.checkouts().into_iter().filter(|c| c.reported || c.verdict.is_leak()).collect()
+    }
+
+    /// Every line that has acquired so far, with its record: acquired, leaked, recovered, force-released.
+    pub fn sites(&self) -> Vec<Arc<Site>> {
+        self.detector().sites.sites()
     }
 
     /// The human text: who leaks, grouped by the line that acquired. Symbolises stacks, so it may take a while
