@@ -148,7 +148,7 @@ impl Connection {
         } else if control.is_settled()
             && control.traffic().is_clean()
             && !control.traffic().listening
-            && self.shared.options().reset != Reset::Session
+            && self.shared.reset != Reset::Session
         {
             detector.release(&control.slot, self.id, State::Free).map(|()| {
                 // Free, but in nobody's reach before the object is back in deadpool.

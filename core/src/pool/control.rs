@@ -257,12 +257,15 @@ impl Control {
     pub(crate) fn put_back(&self, object: Option<Object<Manager>>, client: Option<BoxedClient>) {
         let (Some(mut object), Some(client)) = (object, client) else { return };
         object.client = Some(client);
-        self.idle_since.store(self.detector.now(), Ordering::Relaxed);
-        drop(object);
-        if let Some(shared) = self.shared.upgrade() {
-            shared.put_permit();
-            shared.came_back();
+        let now = self.detector.now();
+        self.idle_since.store(now, Ordering::Relaxed);
+        let Some(shared) = self.shared.upgrade() else { return drop(object) };
+        match shared.unfit(self, now) {
+            None => drop(object),
+            Some(reason) => shared.discard(Object::take(object), reason),
         }
+        shared.put_permit();
+        shared.came_back();
     }
 
     /// The return cannot be made clean: the session ends.

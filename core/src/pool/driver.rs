@@ -81,7 +81,7 @@ impl Driver {
         if traffic.effectful > 0 || traffic.copy_in || control.is_being_cancelled() {
             return false;
         }
-        let Some(reset) = control.shared.upgrade().map(|s| s.options().reset) else { return false };
+        let Some(reset) = control.shared.upgrade().map(|s| s.reset) else { return false };
         let dirty = traffic.transaction != TransactionStatus::Idle;
         let mut steps: Vec<&'static str> = Vec::new();
         if dirty {

@@ -25,7 +25,7 @@ use super::manager::{Conn, Manager};
 use super::revoke::{Closer, Ending};
 use crate::alert::dispatch::Outbox;
 use crate::clock::{Nanos, nanos};
-use crate::config::{ConnectConfig, PoolOptions};
+use crate::config::{ConnectConfig, PoolOptions, Reset};
 use crate::detect::event::{AcquirePhase, CheckoutInfo, EventData, Exhausted, RemoveReason};
 use crate::detect::site::SiteId;
 use crate::detect::stats::count;
@@ -48,6 +48,11 @@ pub(crate) struct Shared {
     idle: managed::Pool<Manager>,
     permits: Semaphore,
     sizing: Mutex<Sizing>,
+    /// Permits to swallow as they come back, after the pool was made smaller while they were out. Grows under
+    /// `sizing` only.
+    debt: AtomicUsize,
+    /// What a return does; does not change while the pool lives.
+    pub(crate) reset: Reset,
     closer: Mutex<Option<Arc<Closer>>>,
     /// Sessions that have left the pool and may still exist on the server.
     pub(crate) ending: Arc<AtomicUsize>,
@@ -72,8 +77,6 @@ const SETTLING: Duration = Duration::from_millis(2);
 /// Held for a few additions.
 struct Sizing {
     max_size: usize,
-    /// Permits to swallow as they come back, after the pool was made smaller while they were out.
-    debt: usize,
     /// The most that deadpool was ever told; it is only ever told more (its `resize` loses count downwards).
     told: usize,
 }
@@ -150,13 +153,15 @@ impl Shared {
         let shared = Arc::new_cyclic(|me: &Weak<Shared>| Shared {
             me: me.clone(),
             name: detector.name().clone(),
-            options: RwLock::new(Arc::new(options)),
             target,
             runtime,
             process: Process::current(),
             idle,
             permits: Semaphore::new(max_size),
-            sizing: Mutex::new(Sizing { max_size, debt: 0, told: max_size }),
+            debt: AtomicUsize::new(0),
+            reset: options.reset,
+            options: RwLock::new(Arc::new(options)),
+            sizing: Mutex::new(Sizing { max_size, told: max_size }),
             closer: Mutex::new(Some(closer)),
             ending: Arc::default(),
             connecting: AtomicUsize::new(0),
@@ -194,12 +199,9 @@ impl Shared {
 
     /// A place is free again.
     pub(crate) fn put_permit(&self) {
-        {
-            let mut sizing = self.sizing.lock();
-            if sizing.debt > 0 {
-                sizing.debt -= 1;
-                return;
-            }
+        let owed = self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |debt| debt.checked_sub(1));
+        if owed.is_ok() {
+            return;
         }
         self.permits.add_permits(1);
         if self.is_closed() {
@@ -232,7 +234,7 @@ impl Shared {
     }
 
     /// Why a connection is not lent again.
-    fn unfit(&self, control: &Control, now: Nanos) -> Option<RemoveReason> {
+    pub(crate) fn unfit(&self, control: &Control, now: Nanos) -> Option<RemoveReason> {
         if control.is_ended() {
             return Some(RemoveReason::Lost);
         }
@@ -243,7 +245,7 @@ impl Shared {
     }
 
     /// A connection that is idle and out of deadpool leaves.
-    fn discard(&self, mut conn: Conn, reason: RemoveReason) {
+    pub(crate) fn discard(&self, mut conn: Conn, reason: RemoveReason) {
         let pid = conn.control.slot.stamps.backend_pid();
         if let Some(client) = conn.client.take() {
             conn.control.parked.lock().client = Some(client);
@@ -572,12 +574,13 @@ impl Shared {
                 self.idle.resize(max_size);
             }
             if max_size > before {
-                let forgiven = sizing.debt.min(max_size - before);
-                sizing.debt -= forgiven;
-                self.permits.add_permits(max_size - before - forgiven);
+                for _ in before..max_size {
+                    self.put_permit();
+                }
             } else {
                 let surplus = before - max_size;
-                sizing.debt += surplus - self.permits.forget_permits(surplus);
+                let out = surplus - self.permits.forget_permits(surplus);
+                self.debt.fetch_add(out, Ordering::SeqCst);
             }
         }
         self.detector.capacity.store(max_size, Ordering::Relaxed);
@@ -701,6 +704,7 @@ impl Shared {
             () = limit => {}
         }
         self.outbox.flushed().await;
+        self.outbox.close();
         self.detector.stop();
         let closer = self.closer.lock().take();
         drop(closer);
