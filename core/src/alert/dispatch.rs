@@ -281,12 +281,12 @@ impl Outbox {
         kinds: &[EventKind],
         callback: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Subscription {
-        Subscription::callback(&self.queue, kinds, Box::new(callback))
+        Subscription::callback(&self.queue, self.dispatcher.pid, kinds, Box::new(callback))
     }
 
     /// A stream of the events of these kinds that are enqueued from now on, with room for `capacity`.
     pub(crate) fn events(&self, kinds: &[EventKind], capacity: usize) -> Events {
-        Events::new(&self.queue, kinds, capacity)
+        Events::new(&self.queue, self.dispatcher.pid, kinds, capacity)
     }
 
     /// Runs `job` on the dispatcher's thread after everything that was enqueued before. Never lost.

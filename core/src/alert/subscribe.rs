@@ -129,10 +129,18 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn callback(queue: &Arc<Queue>, kinds: &[EventKind], callback: Callback) -> Subscription {
+    /// `pid` is where the queue was made: in a forked child nothing is told, and no lock is touched.
+    pub(super) fn callback(
+        queue: &Arc<Queue>,
+        pid: u32,
+        kinds: &[EventKind],
+        callback: Callback,
+    ) -> Subscription {
         let subscriber = Subscriber::new(mask_of(kinds), Receiver::Callback(callback));
-        queue.add(subscriber.clone());
-        Subscription { queue: Arc::downgrade(queue), subscriber, pid: std::process::id() }
+        if !forked(pid) {
+            queue.add(subscriber.clone());
+        }
+        Subscription { queue: Arc::downgrade(queue), subscriber, pid }
     }
 }
 
@@ -165,7 +173,8 @@ pub struct Events {
     /// Weakly: when the queue lets go of it, the stream ends.
     subscriber: Weak<Subscriber>,
     channel: Arc<Channel>,
-    pid: u32,
+    /// Where it was made: in a forked child it is at its end.
+    pub(super) pid: u32,
 }
 
 #[derive(Debug)]
@@ -228,7 +237,7 @@ impl Events {
     /// How many events it has room for unless told otherwise.
     pub const DEFAULT_CAPACITY: usize = 1024;
 
-    pub(super) fn new(queue: &Arc<Queue>, kinds: &[EventKind], capacity: usize) -> Events {
+    pub(super) fn new(queue: &Arc<Queue>, pid: u32, kinds: &[EventKind], capacity: usize) -> Events {
         let channel = Arc::new(Channel {
             most: capacity.max(1),
             inbox: Mutex::default(),
@@ -238,8 +247,10 @@ impl Events {
         });
         let subscriber = Subscriber::new(mask_of(kinds), Receiver::Stream(channel.clone()));
         let weak = Arc::downgrade(&subscriber);
-        queue.add(subscriber);
-        Events { queue: Arc::downgrade(queue), subscriber: weak, channel, pid: std::process::id() }
+        if !forked(pid) {
+            queue.add(subscriber);
+        }
+        Events { queue: Arc::downgrade(queue), subscriber: weak, channel, pid }
     }
 
     /// The next event; `None` once the pool is closed and everything was received. Needs no particular runtime and
@@ -295,11 +306,6 @@ impl Events {
     /// True once no event will come any more; some may still have to be received.
     pub fn is_closed(&self) -> bool {
         forked(self.pid) || self.channel.inbox.lock().closed
-    }
-
-    #[cfg(test)]
-    pub(super) fn pretend_forked(&mut self) {
-        self.pid = 0;
     }
 
     /// How many events this reader has lost because it was too slow.

@@ -6,8 +6,6 @@
 //! the detector or the host is called.
 
 use std::collections::{HashMap, VecDeque};
-use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,8 +14,10 @@ use parking_lot::Mutex;
 
 mod holding;
 mod loan;
+mod still_out;
 
 pub use loan::{CheckOut, HostFrame, Touch};
+pub use still_out::StillOut;
 
 use super::dispatch::{Outbox, forked};
 use super::subscribe::{Events, Subscription};
@@ -41,7 +41,8 @@ const REMEMBERED: usize = 4096;
 /// Finds leaks in a pool that is not ours. Cheap to clone; all clones are the same detector. When the last one is
 /// gone, nothing is judged any more and subscriptions fall silent.
 ///
-/// Every method that changes something fails with `Forked` in a forked child.
+/// In a forked child every method that returns a [`Result`] fails with `Forked`, lists are empty and streams are at
+/// their end: make a new detector there.
 ///
 /// ```
 /// use leakpool::{CheckOut, LeakDetector, LeakPolicy, Touch, TransactionStatus};
@@ -268,7 +269,7 @@ impl LeakDetector {
 
     /// Every live checkout, longest held first.
     pub fn checkouts(&self) -> Vec<CheckoutInfo> {
-        self.0.detector.checkouts()
+        if forked(self.0.pid) { Vec::new() } else { self.0.detector.checkouts() }
     }
 
     /// The live checkouts that are reported as leaks, longest held first.
@@ -283,7 +284,8 @@ impl LeakDetector {
 
     /// The status and everything that was counted.
     pub fn metrics(&self) -> Metrics {
-        Metrics::of(&self.0.detector, self.connections())
+        let oldest = if forked(self.0.pid) { None } else { self.0.detector.oldest_checkout() };
+        Metrics::with_oldest(&self.0.detector, self.connections(), oldest)
     }
 
     fn connections(&self) -> Connections {
@@ -338,12 +340,23 @@ impl LeakDetector {
 
     /// For the end of a test: nothing is checked out any more. Errors: [`StillOut`], which names every holder and
     /// shows its report when it is printed, also by `unwrap`. Symbolises.
+    ///
+    /// ```
+    /// # fn main() -> leakpool::Result<()> {
+    /// let detector = leakpool::LeakDetector::new("orders", leakpool::LeakPolicy::default())?;
+    /// let id = detector.check_out(leakpool::CheckOut::here())?;
+    /// assert_eq!(detector.assert_no_leaks().unwrap_err().checkouts.len(), 1);
+    /// detector.check_in(id)?;
+    /// detector.assert_no_leaks().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn assert_no_leaks(&self) -> std::result::Result<(), StillOut> {
         let checkouts = self.checkouts();
         if checkouts.is_empty() {
             return Ok(());
         }
-        Err(StillOut { report: report::report(&self.metrics(), &checkouts), checkouts })
+        Err(StillOut::new(report::report(&self.metrics(), &checkouts), checkouts))
     }
 
     /// Stops watching: nothing is judged any more, `check_out` fails, streams end. The connections are the host's
@@ -358,30 +371,6 @@ impl LeakDetector {
         self.checkouts()
     }
 }
-
-/// What [`LeakDetector::assert_no_leaks`] found.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct StillOut {
-    /// The checkouts that have not ended, longest held first.
-    pub checkouts: Vec<CheckoutInfo>,
-    report: String,
-}
-
-impl fmt::Display for StillOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} checkouts were not released\n{}", self.checkouts.len(), self.report)
-    }
-}
-
-impl fmt::Debug for StillOut {
-    /// The same as `Display`, so that `unwrap` in a test shows the report.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl StdError for StillOut {}
 
 #[cfg(test)]
 mod tests;
