@@ -579,5 +579,5 @@ impl Slot {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(leakpool_loom)))]
 mod tests;
