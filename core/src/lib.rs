@@ -8,6 +8,7 @@ mod detect;
 pub mod error;
 pub mod monitor;
 pub mod pool;
+mod process;
 
 pub use alert::{CheckOut, Events, LeakDetector, StillOut, Subscription, Touch};
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
@@ -19,7 +20,7 @@ pub use config::{
 };
 pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};
 pub use detect::event::*;
-pub use detect::site::{Frame, FrameKind, HostFrame, ResolvedSite, Site, SiteId};
+pub use detect::site::{Frame, FrameKind, HostFrame, ResolvedSite, Site, SiteId, SiteTable};
 pub use detect::sql::fingerprint;
 pub use detect::stats::{BUCKET_BOUNDS, Books, HistogramSnapshot};
 pub use detect::verdict::{RevokeReason, Suspicion, Verdict};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use leakpool::StackCapture;
-use leakpool::detect::site::{Frame, FrameKind, ResolvedSite, SiteId, SiteTable};
+use leakpool::{Frame, FrameKind, ResolvedSite, SiteId, SiteTable};
 
 #[track_caller]
 fn acquire(table: &SiteTable) -> SiteId {

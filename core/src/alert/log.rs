@@ -184,3 +184,6 @@ fn places(leaks: &[CheckoutInfo]) -> String {
     }
     shown.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

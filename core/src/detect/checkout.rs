@@ -583,5 +583,5 @@ impl Slot {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(leakpool_loom)))]
 mod tests;

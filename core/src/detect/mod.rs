@@ -405,7 +405,13 @@ impl Detector {
             .registry
             .in_state(State::Held)
             .iter()
-            .filter_map(|slot| slot.facts().map(|(word, facts)| self.info(slot, word, facts, now)))
+            .filter_map(|slot| {
+                let (word, facts) = slot.facts()?;
+                let info = self.info(slot, word, facts, now);
+                // Site, label and SQL are read after the facts: lent anew meanwhile, they are somebody else's.
+                let after = slot.word();
+                (after.generation == word.generation && after.state == State::Held).then_some(info)
+            })
             .collect();
         all.sort_by(|a, b| b.held.cmp(&a.held).then(a.id.cmp(&b.id)));
         all
@@ -434,9 +440,12 @@ impl Detector {
             return;
         };
         let Judgement { verdict, revoke, long_running, look_again } = judge(&facts, limits, now);
-        if long_running && slot.flag(word.generation, Flags::LONG_RUNNING) {
+        if long_running && !word.flags.has(Flags::LONG_RUNNING) {
+            // Before the flag, which can be set only while this checkout is still held.
             let info = self.info(slot, word, facts, now);
-            self.emit(EventData::LongRunning { checkout: Box::new(info) });
+            if slot.flag(word.generation, Flags::LONG_RUNNING) {
+                self.emit(EventData::LongRunning { checkout: Box::new(info) });
+            }
         }
         if let Verdict::Suspected(suspicion) = verdict {
             self.report_leak(slot, word.generation, Some(suspicion));

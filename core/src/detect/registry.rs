@@ -163,5 +163,5 @@ impl Registry {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(leakpool_loom)))]
 mod tests;

@@ -1,8 +1,9 @@
 //! The spoken leak report. One stack per site, the facts in the order in which one asks for them.
 //!
-//! [`leak_text`] and [`report`] symbolise stacks, which is slow the first time: never call them from a thread that
+//! Both texts symbolise stacks, which is slow the first time: never ask for them from a thread that
 //! serves requests, nor with a lock held.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::detect::checkout::Activity;
@@ -17,9 +18,11 @@ const MOST_SQL: usize = 400;
 const MOST_OF_A_SITE: usize = 5;
 
 /// Checkouts by the `file:line` where they were acquired, in the order in which each place comes first.
-pub(crate) fn by_place(checkouts: &[CheckoutInfo]) -> Vec<(String, Vec<&CheckoutInfo>)> {
+pub(crate) fn by_place<'a>(
+    checkouts: impl IntoIterator<Item = &'a CheckoutInfo>,
+) -> Vec<(String, Vec<&'a CheckoutInfo>)> {
     let mut places: Vec<(String, Vec<&CheckoutInfo>)> = Vec::new();
-    let mut index = std::collections::HashMap::new();
+    let mut index = HashMap::new();
     for checkout in checkouts {
         let place = checkout.site.place();
         let at = *index.entry(place.clone()).or_insert_with(|| {
@@ -209,8 +212,10 @@ pub(crate) fn report(metrics: &Metrics, checkouts: &[CheckoutInfo]) -> String {
     );
 
     let (flagged, others): (Vec<_>, Vec<_>) =
-        checkouts.iter().cloned().partition(|c| c.reported || c.verdict.is_leak());
-    let mut places = by_place(&flagged);
+        checkouts.iter().partition(|c| c.reported || c.verdict.is_leak());
+    let out: HashMap<String, usize> =
+        by_place(checkouts).into_iter().map(|(place, at)| (place, at.len())).collect();
+    let mut places = by_place(flagged);
     places.sort_by_key(|(_, at)| std::cmp::Reverse(at.len()));
     if places.is_empty() {
         text.push_str("no leaks\n");
@@ -229,14 +234,13 @@ pub(crate) fn report(metrics: &Metrics, checkouts: &[CheckoutInfo]) -> String {
         if at.len() > MOST_OF_A_SITE {
             let _ = writeln!(text, "  and {} more", at.len() - MOST_OF_A_SITE);
         }
-        let out = checkouts.iter().filter(|c| c.site.place() == *place).count();
-        let _ = writeln!(text, "  this place: {}", record.text(Some(out)));
+        let _ = writeln!(text, "  this place: {}", record.text(out.get(place).copied()));
         stack(&mut text, &first.site, "  ");
     }
 
     if !others.is_empty() {
         text.push_str("\nother holders:\n");
-        for (place, at) in by_place(&others) {
+        for (place, at) in by_place(others) {
             let Some(first) = at.iter().max_by_key(|c| c.held) else { continue };
             let longest = if at.len() > 1 { "the longest " } else { "" };
             let _ = writeln!(

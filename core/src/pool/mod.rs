@@ -12,7 +12,6 @@ mod driver;
 mod establish;
 mod exchange;
 pub(crate) mod failure;
-mod fork;
 mod manager;
 mod names;
 mod protocol;

@@ -20,7 +20,6 @@ use tokio::sync::{Notify, Semaphore};
 use super::connection::Connection;
 use super::control::Control;
 use super::establish;
-use super::fork::Process;
 use super::manager::{Conn, Manager};
 use super::revoke::{Closer, Ending};
 use crate::alert::dispatch::Outbox;
@@ -34,6 +33,7 @@ use crate::detect::{Beginning, Detector, Upkeep};
 use crate::error::{Error, ErrorCode, Result};
 use crate::monitor::diagnosis::{Shortage, diagnose};
 use crate::monitor::status::Connections;
+use crate::process::Process;
 
 pub(crate) struct Shared {
     /// Itself, for what upkeep starts.
