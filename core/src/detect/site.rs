@@ -260,11 +260,11 @@ const USUAL: usize = 32;
 ///
 /// ```
 /// use leakpool::StackCapture;
-/// use leakpool::detect::site::SiteTable;
+/// use leakpool::SiteTable;
 /// use std::panic::Location;
 ///
 /// #[track_caller]
-/// fn acquire(table: &SiteTable) -> leakpool::detect::site::SiteId {
+/// fn acquire(table: &SiteTable) -> leakpool::SiteId {
 ///     table.capture(Location::caller(), StackCapture::Full, 32)
 /// }
 ///
