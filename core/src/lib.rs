@@ -1,5 +1,15 @@
 //! A PostgreSQL connection pool that finds connection leaks, names the line of code that leaks and takes the
 //! connection back safely.
+//!
+//! [`Pool`] is the pool: [`Pool::acquire`] lends a [`Connection`], which returns when it is dropped. [`LeakDetector`]
+//! is the same detection over a pool of somebody else. What they find out leaves as [`Event`]s
+//! ([`Pool::subscribe`]), log lines (`tracing`, target `leakpool`), [`Metrics`], and a report for people
+//! ([`Pool::report`]).
+//!
+//! Every error is an [`Error`] with an [`ErrorCode`] and a sentence that helps; what lies behind it can be asked for
+//! by its type: [`Exhausted`] for an acquire that timed out, [`Revocation`] for a connection that was taken back.
+//!
+//! Where things are decided is drawn in `ARCHITECTURE.md`.
 
 mod alert;
 pub mod clock;
@@ -31,3 +41,8 @@ pub use pool::{
     AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool,
     PoolBuilder,
 };
+
+/// The README's examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -38,7 +38,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::alert::{Events, Subscription};
+use crate::alert::{Events, StillOut, Subscription};
 use crate::config::{LeakPolicy, PoolOptions};
 use crate::detect::checkout::{CheckoutId, Extras};
 use crate::detect::event::{CheckoutInfo, Event, EventKind};
@@ -392,16 +392,22 @@ impl Pool {
         self.0.is_closed()
     }
 
-    /// For tests: panics, with the report, if a checkout is live that should have been released.
+    /// For the end of a test: an error, whose `Debug` is the report, if anything is still held.
     ///
-    /// # Panics
-    /// If anything is held.
-    #[track_caller]
-    #[allow(clippy::panic)]
-    pub fn assert_no_leaks(&self) {
-        if !self.checkouts().is_empty() {
-            panic!("connections of pool {:?} are still held:\n{}", self.name(), self.report());
+    /// # Errors
+    /// [`StillOut`] with every checkout that has not ended.
+    ///
+    /// ```no_run
+    /// # fn f(pool: leakpool::Pool) {
+    /// pool.assert_no_leaks().unwrap();
+    /// # }
+    /// ```
+    pub fn assert_no_leaks(&self) -> std::result::Result<(), StillOut> {
+        let checkouts = self.checkouts();
+        if checkouts.is_empty() {
+            return Ok(());
         }
+        Err(StillOut::new(monitor::report::report(&self.metrics(), &checkouts), checkouts))
     }
 
     fn detector(&self) -> &Detector {

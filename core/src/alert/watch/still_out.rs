@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::detect::event::CheckoutInfo;
 
-/// What [`LeakDetector::assert_no_leaks`](crate::LeakDetector::assert_no_leaks) found.
+/// What [`Pool::assert_no_leaks`](crate::Pool::assert_no_leaks) found.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct StillOut {
@@ -15,7 +15,7 @@ pub struct StillOut {
 }
 
 impl StillOut {
-    pub(super) fn new(report: String, checkouts: Vec<CheckoutInfo>) -> StillOut {
+    pub(crate) fn new(report: String, checkouts: Vec<CheckoutInfo>) -> StillOut {
         StillOut { checkouts, report }
     }
 }
