@@ -259,13 +259,10 @@ impl Control {
         object.client = Some(client);
         let now = self.detector.now();
         self.idle_since.store(now, Ordering::Relaxed);
-        let Some(shared) = self.shared.upgrade() else { return drop(object) };
-        match shared.unfit(self, now) {
+        match self.shared.upgrade() {
+            Some(shared) => shared.take_back(object, now),
             None => drop(object),
-            Some(reason) => shared.discard(Object::take(object), reason),
         }
-        shared.put_permit();
-        shared.came_back();
     }
 
     /// The return cannot be made clean: the session ends.

@@ -199,11 +199,35 @@ impl Shared {
 
     /// A place is free again.
     pub(crate) fn put_permit(&self) {
-        let owed = self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |debt| debt.checked_sub(1));
-        if owed.is_ok() {
+        if self.repay() {
             return;
         }
         self.permits.add_permits(1);
+        if self.is_closed() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// True if this place is one too many since the pool was made smaller: it is gone for good.
+    #[inline]
+    fn repay(&self) -> bool {
+        self.debt.load(Ordering::SeqCst) > 0
+            && self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |debt| debt.checked_sub(1)).is_ok()
+    }
+
+    /// A connection has come back and is clean: to be lent again, unless there is a reason against it.
+    pub(crate) fn take_back(&self, object: Object<Manager>, now: Nanos) {
+        if self.repay() {
+            return self.discard(Object::take(object), RemoveReason::Resized);
+        }
+        match self.unfit(&object.control, now) {
+            None => drop(object),
+            Some(reason) => self.discard(Object::take(object), reason),
+        }
+        self.permits.add_permits(1);
+        if self.settle_waiters.load(Ordering::SeqCst) > 0 {
+            self.returned.notify_waiters();
+        }
         if self.is_closed() {
             self.changed.notify_waiters();
         }
@@ -514,13 +538,6 @@ impl Shared {
             }
         }
         self.settle_waiters.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// A connection is idle again.
-    pub(crate) fn came_back(&self) {
-        if self.settle_waiters.load(Ordering::SeqCst) > 0 {
-            self.returned.notify_waiters();
-        }
     }
 
     async fn until_closed(&self) {
