@@ -218,7 +218,7 @@ impl LeakDetector {
         self.0.check_fork()?;
         let watch = &self.0;
         let holding = watch.find(id)?;
-        let ended = watch.detector.release(&holding.slot, id, State::Free);
+        let ended = watch.detector.release(&holding.slot, id, State::Free, watch.detector.now());
         let Err(late) = holding.give_back(id, ended) else {
             watch.forget_live(id, false);
             watch.detector.retire(&holding.slot);

@@ -243,8 +243,7 @@ impl Detector {
     /// The holder gives back: `Free` (settled), `Returning` (its task has to clean up first) or `Ended` (the
     /// session is not to be used again). `Err` tells that something else had ended the holding before.
     #[inline]
-    pub(crate) fn release(&self, slot: &Slot, id: CheckoutId, to: State) -> Result<(), Word> {
-        let now = self.now();
+    pub(crate) fn release(&self, slot: &Slot, id: CheckoutId, to: State, now: Nanos) -> Result<(), Word> {
         let flags = slot.end_holding(id.generation(), to, now)?;
         book(&self.stats.released);
         let held = now.saturating_sub(slot.acquired_at());

@@ -128,13 +128,14 @@ impl Connection {
         }
         self.control.listeners.lock().clear();
         let detector = &self.shared.detector;
+        let now = detector.now();
         let outcome = if client.is_closed() || control.is_ended() {
-            detector.release(&control.slot, self.id, State::Ended).map(|()| {
+            detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
                 control.leave_pool();
                 control.removed(RemoveReason::Lost);
             })
         } else if broken || self.shared.is_closed() {
-            detector.release(&control.slot, self.id, State::Ended).map(|()| {
+            detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
                 control.leave_pool();
                 if broken {
                     control.end_session();
@@ -150,15 +151,17 @@ impl Connection {
             && !control.traffic().listening
             && self.shared.reset != Reset::Session
         {
-            detector.release(&control.slot, self.id, State::Free).map(|()| {
+            detector.release(&control.slot, self.id, State::Free, now).map(|()| {
                 // Free, but in nobody's reach before the object is back in deadpool.
                 let object = control.parked.lock().object.take();
-                control.put_back(object, Some(client));
+                if let Some(object) = control.reunite(object, Some(client), now) {
+                    self.shared.take_back(object, now);
+                }
             })
         } else {
             // The client goes into the slot before `returning` is published: the task may act on it at once.
             control.parked.lock().client = Some(client);
-            let outcome = detector.release(&control.slot, self.id, State::Returning).map(|()| {
+            let outcome = detector.release(&control.slot, self.id, State::Returning, now).map(|()| {
                 control.task.wake_by_ref();
                 if control.is_ended() {
                     control.end_unsettled_return();

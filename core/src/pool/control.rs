@@ -250,19 +250,24 @@ impl Control {
             }
             (parked.object.take(), parked.client.take())
         };
-        self.put_back(object, client);
+        let now = self.detector.now();
+        let (Some(object), Some(shared)) = (self.reunite(object, client, now), self.shared.upgrade()) else {
+            return;
+        };
+        shared.take_back(object, now);
     }
 
-    /// Puts client and object together again and gives them to the next acquire.
-    pub(crate) fn put_back(&self, object: Option<Object<Manager>>, client: Option<BoxedClient>) {
-        let (Some(mut object), Some(client)) = (object, client) else { return };
+    /// Puts client and object together again, for the next acquire.
+    pub(crate) fn reunite(
+        &self,
+        object: Option<Object<Manager>>,
+        client: Option<BoxedClient>,
+        now: Nanos,
+    ) -> Option<Object<Manager>> {
+        let (mut object, client) = (object?, client?);
         object.client = Some(client);
-        let now = self.detector.now();
         self.idle_since.store(now, Ordering::Relaxed);
-        match self.shared.upgrade() {
-            Some(shared) => shared.take_back(object, now),
-            None => drop(object),
-        }
+        Some(object)
     }
 
     /// The return cannot be made clean: the session ends.

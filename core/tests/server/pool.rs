@@ -82,7 +82,9 @@ async fn a_plan_that_has_become_invalid_is_prepared_anew() {
     pool.execute("CREATE TEMP TABLE changing (a int)", &[]).await.unwrap();
     assert_eq!(pool.query("SELECT * FROM changing", &[]).await.unwrap().len(), 0);
     let held = pool.acquire().await.unwrap();
-    held.batch_execute("ALTER TABLE changing ADD b text; INSERT INTO changing VALUES (1, 'x')").await.unwrap();
+    held.batch_execute("ALTER TABLE changing ADD b text; INSERT INTO changing VALUES (1, 'x')")
+        .await
+        .unwrap();
     assert_eq!(held.fetch("SELECT * FROM changing", &[]).await.unwrap()[0].len(), 2);
     held.batch_execute("DEALLOCATE ALL").await.unwrap();
     assert_eq!(held.fetch("SELECT * FROM changing", &[]).await.unwrap()[0].len(), 2);
@@ -151,7 +153,8 @@ async fn connections_are_kept_warm_and_closed_when_idle_for_too_long() {
 
 #[tokio::test]
 async fn a_connection_ends_with_its_lifetime_and_its_uses() {
-    let (pool, clock) = on_manual_clock(|b| b.max_size(1).max_uses(2).max_lifetime(Duration::from_secs(3600)));
+    let (pool, clock) =
+        on_manual_clock(|b| b.max_size(1).max_uses(2).max_lifetime(Duration::from_secs(3600)));
     let pid = |c: &leakpool::Connection| c.backend_pid().unwrap();
     let first = pid(&pool.acquire().await.unwrap());
     assert_eq!(pid(&pool.acquire().await.unwrap()), first);
