@@ -1,24 +1,36 @@
 //! A PostgreSQL connection pool that finds connection leaks, names the line of code that leaks and takes the
 //! connection back safely.
+//!
+//! [`Pool`] is the pool: [`Pool::acquire`] lends a [`Connection`], which returns when it is dropped. [`LeakDetector`]
+//! is the same detection over a pool of somebody else. What they find out leaves as [`Event`]s
+//! ([`Pool::subscribe`]), log lines (`tracing`, target `leakpool`), [`Metrics`], and a report for people
+//! ([`Pool::report`]).
+//!
+//! Every error is an [`Error`] with an [`ErrorCode`] and a sentence that helps; what lies behind it can be asked for
+//! by its type: [`Exhausted`] for an acquire that timed out, [`Revocation`] for a connection that was taken back.
+//!
+//! Where things are decided is drawn in `ARCHITECTURE.md`.
 
-pub mod alert;
+mod alert;
 pub mod clock;
 pub mod config;
 mod detect;
 pub mod error;
 pub mod monitor;
 pub mod pool;
+mod process;
 
-pub use alert::{Events, Subscription};
+pub use alert::{CheckOut, Events, LeakDetector, StillOut, Subscription, Touch};
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
 pub use config::{
     ChannelBinding, ConnectConfig, Endpoint, ForceReleaseWhen, Host, Keepalive, LeakPolicy, LoadBalanceHosts,
-    Names, OPTIONS, OptionKind, OptionSpec, OptionValue, PoolOptions, Reset, RootCertificates, Secret, Settings,
-    SqlText, SslMode, SslNegotiation, StackCapture, TargetSessionAttrs, duration_from_millis, duration_from_secs,
+    Names, OPTIONS, OptionKind, OptionSpec, OptionValue, PoolOptions, Reset, RootCertificates, Secret,
+    Settings, SqlText, SslMode, SslNegotiation, StackCapture, TargetSessionAttrs, duration_from_millis,
+    duration_from_secs,
 };
 pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};
 pub use detect::event::*;
-pub use detect::site::{Frame, FrameKind, HostFrame, ResolvedSite, Site, SiteId};
+pub use detect::site::{Frame, FrameKind, HostFrame, ResolvedSite, Site, SiteId, SiteTable};
 pub use detect::sql::fingerprint;
 pub use detect::stats::{BUCKET_BOUNDS, Books, HistogramSnapshot};
 pub use detect::verdict::{RevokeReason, Suspicion, Verdict};
@@ -27,5 +39,11 @@ pub use monitor::openmetrics::encode as openmetrics;
 pub use monitor::{Metrics, PoolStatus, leak_text};
 pub use pool::exchange;
 pub use pool::{
-    AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool, PoolBuilder,
+    AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool,
+    PoolBuilder,
 };
+
+/// The README's examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

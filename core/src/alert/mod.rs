@@ -9,7 +9,8 @@
 
 pub(crate) mod dispatch;
 mod log;
-pub(crate) mod subscribe;
-
+mod subscribe;
+mod watch;
 
 pub use subscribe::{Events, Subscription};
+pub use watch::{CheckOut, LeakDetector, StillOut, Touch};

@@ -438,11 +438,11 @@ impl Slot {
     }
 
     pub(crate) fn site(&self) -> SiteId {
-        SiteId::from_index(self.site.load(Ordering::Relaxed))
+        SiteId::from_index(self.site.load(Ordering::Acquire))
     }
 
     pub(crate) fn acquired_at(&self) -> Nanos {
-        self.acquired_at.load(Ordering::Relaxed)
+        self.acquired_at.load(Ordering::Acquire)
     }
 
     pub(crate) fn returning_since(&self) -> Nanos {
@@ -451,17 +451,25 @@ impl Slot {
 
     /// Lends the slot. The caller owns the connection, and with it this slot: nobody else may lend it now.
     pub(crate) fn check_out(&self, now: Nanos, site: SiteId, expected: Nanos, extras: Extras) -> CheckoutId {
-        let generation = (self.word().generation + 1) & (u64::MAX >> GENERATION_SHIFT);
+        let id = self.next_id();
         let mut flags = Flags::default();
         if !extras.is_empty() {
             *lock(&self.extras) = extras;
             flags = flags.with(Flags::EXTRAS);
         }
-        self.acquired_at.store(now, Ordering::Relaxed);
-        self.expected.store(expected, Ordering::Relaxed);
-        self.site.store(site.index(), Ordering::Relaxed);
+        // Release: whoever reads one of these also sees that the generation before has ended (`facts`).
+        self.acquired_at.store(now, Ordering::Release);
+        self.expected.store(expected, Ordering::Release);
+        self.site.store(site.index(), Ordering::Release);
         // SeqCst: this store and the look at `queued` that follows it must not change places (registry.rs).
-        self.word.store(Word { generation, flags, state: State::Held }.pack(), Ordering::SeqCst);
+        let word = Word { generation: id.generation(), flags, state: State::Held };
+        self.word.store(word.pack(), Ordering::SeqCst);
+        id
+    }
+
+    /// The id that the next `check_out` gives, for the one who may lend the slot.
+    pub(crate) fn next_id(&self) -> CheckoutId {
+        let generation = (self.word().generation + 1) & (u64::MAX >> GENERATION_SHIFT);
         CheckoutId::new(self.index, generation)
     }
 
@@ -530,20 +538,25 @@ impl Slot {
             return None;
         }
         let facts = self.facts_of(word);
-        // A release and a new acquire in between would have mixed two checkouts.
-        (self.word().generation == word.generation).then_some((word, facts))
+        // A release and a new acquire in between would have mixed two checkouts. The generation alone does not
+        // tell: it changes last, after the facts.
+        let after = self.word();
+        (after.generation == word.generation && after.state == State::Held).then_some((word, facts))
     }
 
     /// The facts of generation `word.generation`, for whoever knows that it is not lent anew meanwhile.
     pub(crate) fn facts_of(&self, word: Word) -> Facts {
         let acquired_at = self.acquired_at();
+        // First: whoever stamps stores the last use before the traffic. Read the other way round, a statement that
+        // ends just now would look idle since it was sent.
+        let traffic = self.stamps.traffic();
         Facts {
             acquired_at,
             last_use: self.stamps.last_use.load(Ordering::Acquire).max(acquired_at),
             last_byte: self.stamps.last_byte.load(Ordering::Acquire).max(acquired_at),
             statement_started: self.stamps.started.load(Ordering::Acquire).max(acquired_at),
-            traffic: self.stamps.traffic(),
-            expected: self.expected.load(Ordering::Relaxed),
+            traffic,
+            expected: self.expected.load(Ordering::Acquire),
             proven: word.flags.has(Flags::PROVEN),
         }
     }
@@ -569,3 +582,6 @@ impl Slot {
             .store(Word { flags: Flags::default(), state: State::Free, ..word }.pack(), Ordering::SeqCst);
     }
 }
+
+#[cfg(all(test, not(leakpool_loom)))]
+mod tests;

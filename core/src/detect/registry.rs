@@ -48,11 +48,9 @@ impl Registry {
     /// A slot that nobody uses.
     pub(crate) fn claim(&self) -> Result<Arc<Slot>> {
         let reused = lock(&self.free).pop();
-        if let Some(index) = reused {
-            if let Some(slot) = read(&self.slots).get(index as usize) {
-                slot.recycle();
-                return Ok(slot.clone());
-            }
+        if let Some(slot) = reused.and_then(|index| self.slot(index)) {
+            slot.recycle();
+            return Ok(slot);
         }
         let mut slots = write(&self.slots);
         if slots.len() >= MAX_SLOTS {
@@ -153,8 +151,17 @@ impl Registry {
         (word.generation == id.generation()).then_some((slot, word))
     }
 
+    /// True if the slot of this id has lived through its generation.
+    pub(crate) fn knew(&self, id: CheckoutId) -> bool {
+        let slot = u32::try_from(id.slot()).ok().and_then(|index| self.slot(index));
+        id.generation() > 0 && slot.is_some_and(|slot| slot.word().generation >= id.generation())
+    }
+
     /// Every slot that is in `state` now.
     pub(crate) fn in_state(&self, state: State) -> Vec<Arc<Slot>> {
         read(&self.slots).iter().filter(|s| s.word().state == state).cloned().collect()
     }
 }
+
+#[cfg(all(test, not(leakpool_loom)))]
+mod tests;

@@ -22,7 +22,7 @@ pub fn fingerprint(sql: &str) -> String {
     rewrite(cut(sql), true)
 }
 
-fn cut(sql: &str) -> &str {
+pub(crate) fn cut(sql: &str) -> &str {
     if sql.len() <= MAX_SQL {
         return sql;
     }

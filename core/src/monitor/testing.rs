@@ -6,17 +6,19 @@ use std::time::Duration;
 use super::status::{Metrics, PoolStatus};
 use crate::detect::checkout::{Activity, CheckoutId, TransactionStatus};
 use crate::detect::event::{CheckoutInfo, LastSql};
-use crate::detect::site::{Frame, Site, SiteTable};
+use crate::detect::site::{HostFrame, Site, SiteTable};
 use crate::detect::stats::{Books, Histogram};
 use crate::detect::verdict::{Suspicion, Verdict};
 
 /// A site at `src/orders.rs:<line>`, in `app::orders::process`.
 pub(crate) fn site(line: u32) -> Arc<Site> {
     let table = SiteTable::new();
-    table.get(table.capture_host(vec![
-        Frame::host("app::orders::process", "src/orders.rs", line),
-        Frame::host("app::main", "src/main.rs", 7),
-    ]))
+    let site = table.get(table.intern_host(&[
+        HostFrame::new("src/orders.rs", line, "app::orders::process"),
+        HostFrame::new("src/main.rs", 7, "app::main"),
+    ]));
+    site.acquired_inc();
+    site
 }
 
 /// A healthy holder, idle since it was acquired `held` seconds ago.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::Notification;
 
 use super::control::{BoxedClient, Control};
-use super::failure::{Phase, server_error};
+use super::failure::{FORCE_RELEASED, Phase, server_error};
 use super::shared::Shared;
 use super::tombstone;
 use crate::config::Reset;
@@ -46,7 +46,12 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(client: BoxedClient, control: Arc<Control>, id: CheckoutId, shared: Arc<Shared>) -> Connection {
+    pub(super) fn new(
+        client: BoxedClient,
+        control: Arc<Control>,
+        id: CheckoutId,
+        shared: Arc<Shared>,
+    ) -> Connection {
         Connection { client: Some(client), control, id, shared }
     }
 
@@ -123,13 +128,14 @@ impl Connection {
         }
         self.control.listeners.lock().clear();
         let detector = &self.shared.detector;
+        let now = detector.now();
         let outcome = if client.is_closed() || control.is_ended() {
-            detector.release(&control.slot, self.id, State::Ended).map(|()| {
+            detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
                 control.leave_pool();
                 control.removed(RemoveReason::Lost);
             })
         } else if broken || self.shared.is_closed() {
-            detector.release(&control.slot, self.id, State::Ended).map(|()| {
+            detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
                 control.leave_pool();
                 if broken {
                     control.end_session();
@@ -143,17 +149,19 @@ impl Connection {
         } else if control.is_settled()
             && control.traffic().is_clean()
             && !control.traffic().listening
-            && self.shared.options().reset != Reset::Session
+            && self.shared.reset != Reset::Session
         {
-            detector.release(&control.slot, self.id, State::Free).map(|()| {
+            detector.release(&control.slot, self.id, State::Free, now).map(|()| {
                 // Free, but in nobody's reach before the object is back in deadpool.
                 let object = control.parked.lock().object.take();
-                control.put_back(object, Some(client));
+                if let Some(object) = control.reunite(object, Some(client), now) {
+                    self.shared.take_back(object, now);
+                }
             })
         } else {
             // The client goes into the slot before `returning` is published: the task may act on it at once.
             control.parked.lock().client = Some(client);
-            let outcome = detector.release(&control.slot, self.id, State::Returning).map(|()| {
+            let outcome = detector.release(&control.slot, self.id, State::Returning, now).map(|()| {
                 control.task.wake_by_ref();
                 if control.is_ended() {
                     control.end_unsettled_return();
@@ -189,7 +197,7 @@ impl Connection {
 
 pub(super) fn force_released(revocation: &Revocation) -> Error {
     Error::new(ErrorCode::ForceReleased, revocation.to_string())
-        .with_sqlstate(tombstone::FORCE_RELEASED)
+        .with_sqlstate(FORCE_RELEASED)
         .with_source(revocation.clone())
 }
 
@@ -255,9 +263,10 @@ impl CancelHandle {
         if word.generation != self.id.generation() || word.state != State::Held {
             return Err(match self.control.revocation.get() {
                 Some(revocation) if revocation.checkout == self.id => force_released(revocation),
-                Some(_) | None if self.control.is_ended() => {
-                    Error::new(ErrorCode::ConnectionLost, format!("the session of checkout {} has ended", self.id))
-                }
+                Some(_) | None if self.control.is_ended() => Error::new(
+                    ErrorCode::ConnectionLost,
+                    format!("the session of checkout {} has ended", self.id),
+                ),
                 Some(_) | None => Error::new(
                     ErrorCode::AlreadyReleased,
                     format!("checkout {} was released before; there is nothing of it to cancel", self.id),

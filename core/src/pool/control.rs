@@ -212,7 +212,10 @@ impl Control {
     /// True if nothing is queued, nothing runs: only now does the transaction status mean anything.
     pub(crate) fn is_settled(&self) -> bool {
         // The task first: once it is idle, nothing is queued that the traffic does not show.
-        self.task.is_idle() && self.traffic().effectful == 0 && !self.traffic().copy_in && !self.is_being_cancelled()
+        self.task.is_idle()
+            && self.traffic().effectful == 0
+            && !self.traffic().copy_in
+            && !self.is_being_cancelled()
     }
 
     pub(crate) fn is_being_cancelled(&self) -> bool {
@@ -279,18 +282,24 @@ impl Control {
             }
             (parked.object.take(), parked.client.take())
         };
-        self.put_back(object, client);
+        let now = self.detector.now();
+        let (Some(object), Some(shared)) = (self.reunite(object, client, now), self.shared.upgrade()) else {
+            return;
+        };
+        shared.take_back(object, now);
     }
 
-    /// Puts client and object together again and gives them to the next acquire.
-    pub(crate) fn put_back(&self, object: Option<Object<Manager>>, client: Option<BoxedClient>) {
-        let (Some(mut object), Some(client)) = (object, client) else { return };
+    /// Puts client and object together again, for the next acquire.
+    pub(crate) fn reunite(
+        &self,
+        object: Option<Object<Manager>>,
+        client: Option<BoxedClient>,
+        now: Nanos,
+    ) -> Option<Object<Manager>> {
+        let (mut object, client) = (object?, client?);
         object.client = Some(client);
-        self.idle_since.store(self.detector.now(), Ordering::Relaxed);
-        drop(object);
-        if let Some(shared) = self.shared.upgrade() {
-            shared.put_permit();
-        }
+        self.idle_since.store(now, Ordering::Relaxed);
+        Some(object)
     }
 
     /// The return cannot be made clean: the session ends.
@@ -343,7 +352,10 @@ impl Control {
         }
         if let Some(shared) = self.shared.upgrade() {
             if self.slot.word().state == State::Free && !self.closing.load(Ordering::SeqCst) {
-                shared.idle_died(format!("an idle connection to {} ended: the server closed it, or the network did", self.peer));
+                shared.idle_died(format!(
+                    "an idle connection to {} ended: the server closed it, or the network did",
+                    self.peer
+                ));
             }
             shared.task_ended();
         }

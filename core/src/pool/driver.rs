@@ -9,7 +9,6 @@ use std::task::{Context, Poll, Waker};
 
 use tokio_postgres::{AsyncMessage, Connection};
 
-
 use super::control::{BoxedClient, Control};
 use super::stream::Stream;
 use super::wire::Observed;
@@ -46,7 +45,10 @@ impl Driver {
         loop {
             match self.connection.poll_message(cx) {
                 Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
-                    self.control.listeners.lock().retain(|l| l.try_send(notification.clone()).is_ok() || !l.is_closed());
+                    self.control
+                        .listeners
+                        .lock()
+                        .retain(|l| l.try_send(notification.clone()).is_ok() || !l.is_closed());
                 }
                 Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
                     tracing::debug!(target: "leakpool", severity = notice.severity(), "{}", notice.message());
@@ -79,7 +81,7 @@ impl Driver {
         if traffic.effectful > 0 || traffic.copy_in || control.is_being_cancelled() {
             return false;
         }
-        let Some(reset) = control.shared.upgrade().map(|s| s.options().reset) else { return false };
+        let Some(reset) = control.shared.upgrade().map(|s| s.reset) else { return false };
         let dirty = traffic.transaction != TransactionStatus::Idle;
         let mut steps: Vec<&'static str> = Vec::new();
         if dirty {
@@ -150,7 +152,11 @@ fn dirt(control: &Control) -> Option<DirtyReason> {
         // An error reaches its caller before the ReadyForQuery that ends the request.
         Activity::Executing if traffic.answered => None,
         // What the drop of a Transaction queues is good manners, not dirt.
-        Activity::Executing if control.slot.stamps.sql().is_some_and(|(sql, _)| sql.starts_with("ROLLBACK")) => None,
+        Activity::Executing
+            if control.slot.stamps.sql().is_some_and(|(sql, _)| sql.starts_with("ROLLBACK")) =>
+        {
+            None
+        }
         Activity::Executing => Some(DirtyReason::Executing),
         Activity::Stalled => Some(DirtyReason::Stalled),
         Activity::Idle => None,

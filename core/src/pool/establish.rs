@@ -53,7 +53,8 @@ impl Establish for Making {
         let Transport { stream, socket, peer, channel_binding } = transport;
         let control = Control::new(&self.shared, self.slot.clone(), peer, socket, self.expires_at);
         let observed = Observed::new(stream, control.clone(), channel_binding);
-        let (client, connection): (Client, WireConnection) = config.connect_raw(observed, PassThrough).await?;
+        let (client, connection): (Client, WireConnection) =
+            config.connect_raw(observed, PassThrough).await?;
         let task = self.shared.runtime.spawn(Driver::new(connection, control.clone()));
         Ok(Session { client, task, control })
     }

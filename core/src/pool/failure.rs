@@ -1,8 +1,6 @@
 //! What an error of the server or of the wire means: its code and its sentence. And when several servers were tried,
 //! which of their errors counts.
 
-#![allow(dead_code)] // Until the pool calls it.
-
 use std::error::Error as StdError;
 use std::io;
 
@@ -19,8 +17,8 @@ pub(crate) enum Phase {
     InUse,
 }
 
-/// The SQLSTATE with which the fence of a revoked checkout answers.
-pub(crate) const FENCED: &str = "LP001";
+/// The SQLSTATE with which the fence of a revoked checkout answers. PostgreSQL has no class `LP`.
+pub const FORCE_RELEASED: &str = "LP001";
 
 /// An error of `tokio-postgres` as one of ours; `at` names the server. The original is kept as the source.
 pub(crate) fn server_error(e: tokio_postgres::Error, at: &str, phase: Phase) -> Error {
@@ -84,7 +82,7 @@ fn said(state: &str, message: &str, at: &str, phase: Phase) -> Error {
 
 fn code_of(state: &str, phase: Phase) -> ErrorCode {
     match (phase, state) {
-        (_, FENCED) => ErrorCode::ForceReleased,
+        (_, FORCE_RELEASED) => ErrorCode::ForceReleased,
         (Phase::Connecting, "28P01" | "28000") => ErrorCode::AuthenticationFailed,
         (Phase::Connecting, "3D000") => ErrorCode::DatabaseMissing,
         (Phase::Connecting, "53300") => ErrorCode::ServerConnectionLimit,
@@ -190,7 +188,7 @@ mod tests {
             ("57P03", ErrorCode::Unreachable, ErrorCode::Database),
             ("25P03", ErrorCode::Database, ErrorCode::ConnectionLost),
             ("42P01", ErrorCode::Database, ErrorCode::Database),
-            (FENCED, ErrorCode::ForceReleased, ErrorCode::ForceReleased),
+            (FORCE_RELEASED, ErrorCode::ForceReleased, ErrorCode::ForceReleased),
         ] {
             assert_eq!(code_of(state, Phase::Connecting), connecting, "{state}");
             assert_eq!(code_of(state, Phase::InUse), in_use, "{state}");

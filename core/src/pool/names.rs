@@ -31,7 +31,11 @@ impl NameClaim {
         };
         let name: Arc<str> = name.into();
         if !names.insert(name.clone()) {
-            return Err(Error::option("name", format_args!("{name:?}"), "is the name of another pool of this process"));
+            return Err(Error::option(
+                "name",
+                format_args!("{name:?}"),
+                "is the name of another pool of this process",
+            ));
         }
         Ok(NameClaim(name))
     }

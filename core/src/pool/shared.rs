@@ -20,12 +20,11 @@ use tokio::sync::{Notify, Semaphore};
 use super::connection::Connection;
 use super::control::Control;
 use super::establish;
-use super::fork::Process;
 use super::manager::{Conn, Manager};
 use super::revoke::{Closer, Ending};
 use crate::alert::dispatch::Outbox;
 use crate::clock::{Nanos, nanos};
-use crate::config::{ConnectConfig, PoolOptions};
+use crate::config::{ConnectConfig, PoolOptions, Reset};
 use crate::detect::event::{AcquirePhase, CheckoutInfo, EventData, Exhausted, RemoveReason};
 use crate::detect::site::SiteId;
 use crate::detect::stats::count;
@@ -34,6 +33,7 @@ use crate::detect::{Beginning, Detector, Upkeep};
 use crate::error::{Error, ErrorCode, Result};
 use crate::monitor::diagnosis::{Shortage, diagnose};
 use crate::monitor::status::Connections;
+use crate::process::Process;
 
 pub(crate) struct Shared {
     /// Itself, for what upkeep starts.
@@ -48,6 +48,11 @@ pub(crate) struct Shared {
     idle: managed::Pool<Manager>,
     permits: Semaphore,
     sizing: Mutex<Sizing>,
+    /// Permits to swallow as they come back, after the pool was made smaller while they were out. Grows under
+    /// `sizing` only.
+    debt: AtomicUsize,
+    /// What a return does; does not change while the pool lives.
+    pub(crate) reset: Reset,
     closer: Mutex<Option<Arc<Closer>>>,
     /// Sessions that have left the pool and may still exist on the server.
     pub(crate) ending: Arc<AtomicUsize>,
@@ -59,15 +64,19 @@ pub(crate) struct Shared {
     changed: Arc<Notify>,
     /// The last failure to connect, and when.
     last_error: Mutex<Option<(Arc<Error>, Nanos)>>,
+    /// Told when a connection has come back while somebody waits for one that settles.
+    returned: Notify,
+    settle_waiters: AtomicUsize,
     warming: AtomicBool,
     pub(crate) _name_claim: super::names::NameClaim,
 }
 
+/// How long an acquire waits for a connection that is settling before it makes a new one.
+const SETTLING: Duration = Duration::from_millis(2);
+
 /// Held for a few additions.
 struct Sizing {
     max_size: usize,
-    /// Permits to swallow as they come back, after the pool was made smaller while they were out.
-    debt: usize,
     /// The most that deadpool was ever told; it is only ever told more (its `resize` loses count downwards).
     told: usize,
 }
@@ -127,7 +136,11 @@ impl Shared {
     ) -> Result<Arc<Shared>> {
         let max_size = options.max_size;
         let idle = managed::Pool::builder(Manager::default())
-            .config(managed::PoolConfig { max_size, queue_mode: managed::QueueMode::Lifo, ..Default::default() })
+            .config(managed::PoolConfig {
+                max_size,
+                queue_mode: managed::QueueMode::Lifo,
+                ..Default::default()
+            })
             .build()
             .map_err(|e| Error::new(ErrorCode::NoRuntime, e.to_string()))?;
         detector.capacity.store(max_size, Ordering::Relaxed);
@@ -140,13 +153,15 @@ impl Shared {
         let shared = Arc::new_cyclic(|me: &Weak<Shared>| Shared {
             me: me.clone(),
             name: detector.name().clone(),
-            options: RwLock::new(Arc::new(options)),
             target,
             runtime,
             process: Process::current(),
             idle,
             permits: Semaphore::new(max_size),
-            sizing: Mutex::new(Sizing { max_size, debt: 0, told: max_size }),
+            debt: AtomicUsize::new(0),
+            reset: options.reset,
+            options: RwLock::new(Arc::new(options)),
+            sizing: Mutex::new(Sizing { max_size, told: max_size }),
             closer: Mutex::new(Some(closer)),
             ending: Arc::default(),
             connecting: AtomicUsize::new(0),
@@ -154,6 +169,8 @@ impl Shared {
             closed: AtomicBool::new(false),
             changed,
             last_error: Mutex::new(None),
+            returned: Notify::new(),
+            settle_waiters: AtomicUsize::new(0),
             warming: AtomicBool::new(false),
             detector,
             outbox,
@@ -182,14 +199,35 @@ impl Shared {
 
     /// A place is free again.
     pub(crate) fn put_permit(&self) {
-        {
-            let mut sizing = self.sizing.lock();
-            if sizing.debt > 0 {
-                sizing.debt -= 1;
-                return;
-            }
+        if self.repay() {
+            return;
         }
         self.permits.add_permits(1);
+        if self.is_closed() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// True if this place is one too many since the pool was made smaller: it is gone for good.
+    #[inline]
+    fn repay(&self) -> bool {
+        self.debt.load(Ordering::SeqCst) > 0
+            && self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |debt| debt.checked_sub(1)).is_ok()
+    }
+
+    /// A connection has come back and is clean: to be lent again, unless there is a reason against it.
+    pub(crate) fn take_back(&self, object: Object<Manager>, now: Nanos) {
+        if self.repay() {
+            return self.discard(Object::take(object), RemoveReason::Resized);
+        }
+        match self.unfit(&object.control, now) {
+            None => drop(object),
+            Some(reason) => self.discard(Object::take(object), reason),
+        }
+        self.permits.add_permits(1);
+        if self.settle_waiters.load(Ordering::SeqCst) > 0 {
+            self.returned.notify_waiters();
+        }
         if self.is_closed() {
             self.changed.notify_waiters();
         }
@@ -220,7 +258,7 @@ impl Shared {
     }
 
     /// Why a connection is not lent again.
-    fn unfit(&self, control: &Control, now: Nanos) -> Option<RemoveReason> {
+    pub(crate) fn unfit(&self, control: &Control, now: Nanos) -> Option<RemoveReason> {
         if control.is_ended() {
             return Some(RemoveReason::Lost);
         }
@@ -231,7 +269,7 @@ impl Shared {
     }
 
     /// A connection that is idle and out of deadpool leaves.
-    fn discard(&self, mut conn: Conn, reason: RemoveReason) {
+    pub(crate) fn discard(&self, mut conn: Conn, reason: RemoveReason) {
         let pid = conn.control.slot.stamps.backend_pid();
         if let Some(client) = conn.client.take() {
             conn.control.parked.lock().client = Some(client);
@@ -274,7 +312,11 @@ impl Shared {
 
     /// An idle connection, at once.
     #[inline]
-    pub(crate) fn try_acquire(self: &Arc<Self>, wish: &mut Wish, waited: Nanos) -> Result<Option<Connection>> {
+    pub(crate) fn try_acquire(
+        self: &Arc<Self>,
+        wish: &mut Wish,
+        waited: Nanos,
+    ) -> Result<Option<Connection>> {
         self.usable()?;
         if !self.take_permit() {
             return Ok(None);
@@ -353,6 +395,15 @@ impl Shared {
             return Ok(connection);
         }
 
+        // One is on its way back and settles in a moment: that is cheaper, for us and the server, than a new one.
+        if self.detector.returning() > 0 {
+            self.a_return(SETTLING).await;
+            if let Some(connection) = self.lend_idle(&mut wish, waited(&self)) {
+                place.keep();
+                return Ok(connection);
+            }
+        }
+
         // Made by a task on the pool's own runtime, so that the connection never belongs to that of the acquire.
         // If this acquire goes away, the connection becomes an idle one.
         let connecting_since = self.detector.now();
@@ -365,7 +416,9 @@ impl Shared {
             }
             None => None,
         };
-        let Some(made) = made else { return Err(self.exhausted(AcquirePhase::Connect, started, Some(connecting_since))) };
+        let Some(made) = made else {
+            return Err(self.exhausted(AcquirePhase::Connect, started, Some(connecting_since)));
+        };
         let Made { object, place } = made?;
         let lent = match object {
             Some(object) => self.lend(object, &mut wish, self.detector.now(), waited(&self)),
@@ -428,7 +481,11 @@ impl Shared {
             phase,
             waited: span(started, now),
             max_size: self.sizing.lock().max_size,
-            waiting: self.detector.waiting.load(Ordering::SeqCst),
+            // The others: in this phase, the one that gives up still counts itself.
+            waiting: match phase {
+                AcquirePhase::Wait => self.detector.waiting.load(Ordering::SeqCst).saturating_sub(1),
+                AcquirePhase::Connect => self.detector.waiting.load(Ordering::SeqCst),
+            },
             ending: self.ending.load(Ordering::SeqCst),
             connecting_for: connecting_since.map_or(Duration::ZERO, |since| span(since, now)),
             leak_threshold: self.detector.policy().leak_threshold,
@@ -463,6 +520,24 @@ impl Shared {
                 sleep.await;
             }
         }
+    }
+
+    /// Waits until a connection has come back, at most for `limit`.
+    async fn a_return(&self, limit: Duration) {
+        let returned = self.returned.notified();
+        self.settle_waiters.fetch_add(1, Ordering::SeqCst);
+        let limit = {
+            let _enter = self.runtime.enter();
+            tokio::time::sleep(limit)
+        };
+        // It may have come back before we were counted.
+        if self.idle.status().available == 0 {
+            tokio::select! {
+                () = returned => {}
+                () = limit => {}
+            }
+        }
+        self.settle_waiters.fetch_sub(1, Ordering::SeqCst);
     }
 
     async fn until_closed(&self) {
@@ -516,18 +591,24 @@ impl Shared {
                 self.idle.resize(max_size);
             }
             if max_size > before {
-                let forgiven = sizing.debt.min(max_size - before);
-                sizing.debt -= forgiven;
-                self.permits.add_permits(max_size - before - forgiven);
+                for _ in before..max_size {
+                    self.put_permit();
+                }
             } else {
                 let surplus = before - max_size;
-                sizing.debt += surplus - self.permits.forget_permits(surplus);
+                let out = surplus - self.permits.forget_permits(surplus);
+                self.debt.fetch_add(out, Ordering::SeqCst);
             }
         }
         self.detector.capacity.store(max_size, Ordering::Relaxed);
         let open = self.idle.status().size;
         let mut surplus = open.saturating_sub(max_size);
-        self.remove_idle(RemoveReason::Resized, |_| surplus > 0 && { surplus -= 1; true });
+        self.remove_idle(RemoveReason::Resized, |_| {
+            surplus > 0 && {
+                surplus -= 1;
+                true
+            }
+        });
         Ok(())
     }
 
@@ -640,6 +721,7 @@ impl Shared {
             () = limit => {}
         }
         self.outbox.flushed().await;
+        self.outbox.close();
         self.detector.stop();
         let closer = self.closer.lock().take();
         drop(closer);

@@ -14,13 +14,11 @@ use bytes::{BufMut, BytesMut};
 use tokio::io::ReadBuf;
 
 use super::control::Control;
+use super::failure::FORCE_RELEASED;
 use super::protocol::front;
 use super::wire::Observer;
 use crate::detect::event::{EventData, Revocation};
 use crate::detect::stats::count;
-
-/// The SQLSTATE of a revoked checkout. The class `LP` is not used by PostgreSQL.
-pub const FORCE_RELEASED: &str = "LP001";
 
 pub(super) struct Tombstone {
     revocation: Arc<Revocation>,

@@ -185,7 +185,8 @@ impl Session {
 
     fn moved(&mut self, now: Nanos) {
         self.control.slot.stamps.byte_moved(now);
-        let running = self.outstanding.iter().filter(|o| o.effectful).count() + usize::from(self.batch.effectful);
+        let running =
+            self.outstanding.iter().filter(|o| o.effectful).count() + usize::from(self.batch.effectful);
         self.traffic.effectful = u32::try_from(running).unwrap_or(u32::MAX);
         self.control.slot.stamps.set_traffic(self.traffic);
     }
@@ -319,7 +320,8 @@ impl Session {
                 drop(before);
             }
             (back::BACKEND_KEY_DATA, [a, b, c, d, e, f, g, h]) => {
-                self.control.set_key(u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]));
+                self.control
+                    .set_key(u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]));
             }
             _ => {}
         }
@@ -378,7 +380,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 if !self.observer.between_requests() || !self.to_client.is_empty() {
                     return Ok(());
                 }
-                let Some(request) = self.observer.session.control.requests.lock().pop_front() else { return Ok(()) };
+                let Some(request) = self.observer.session.control.requests.lock().pop_front() else {
+                    return Ok(());
+                };
                 // Whoever asked may have gone before anything was sent.
                 let wanted = !request.replies.is_closed()
                     && self.observer.session.control.is_held_by(request.generation);
@@ -404,8 +408,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     continue;
                 }
                 // Nothing more comes: an open copy is ended, a voided Sync made up for.
-                Poll::Ready(None) if self.observer.session.traffic.copy_in || self.observer.session.needs_sync => {
-                    active.pending = copy_abort(self.observer.session.traffic.copy_in, self.observer.session.needs_sync);
+                Poll::Ready(None)
+                    if self.observer.session.traffic.copy_in || self.observer.session.needs_sync =>
+                {
+                    active.pending =
+                        copy_abort(self.observer.session.traffic.copy_in, self.observer.session.needs_sync);
                     continue;
                 }
                 Poll::Ready(None) | Poll::Pending => {}
@@ -439,7 +446,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 let message = self.buffered.split_to(len);
                 self.observer.received(&message);
                 match message[0] {
-                    back::NOTIFICATION_RESPONSE | back::PARAMETER_STATUS => self.to_client.extend_from_slice(&message),
+                    back::NOTIFICATION_RESPONSE | back::PARAMETER_STATUS => {
+                        self.to_client.extend_from_slice(&message)
+                    }
                     back::READY_FOR_QUERY => {
                         chunk.unsplit(message);
                         done = self.observer.session.outstanding.is_empty();
@@ -560,7 +569,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
             this.client_waits = true;
             return Poll::Pending;
         }
-        let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let Some(inner) = this.inner.as_mut() else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
         let n = ready!(Pin::new(inner).poll_write(cx, buf))?;
         this.observer.sent(&buf[..n]);
         Poll::Ready(Ok(n))
@@ -595,4 +606,3 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Observed<S> {
         }
     }
 }
-

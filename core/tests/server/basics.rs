@@ -56,7 +56,8 @@ async fn the_wire_tells_what_a_session_does() {
 #[tokio::test]
 async fn a_leak_is_found_named_and_taken_back() {
     let (pool, clock) = on_manual_clock(|b| b.max_size(1).name("taken-back"));
-    let events = pool.events(&[EventKind::Leak, EventKind::ForceRelease, EventKind::LateUse, EventKind::LateRelease]);
+    let events =
+        pool.events(&[EventKind::Leak, EventKind::ForceRelease, EventKind::LateUse, EventKind::LateRelease]);
     let watcher = observer().await;
     let held = pool.acquire().await.unwrap();
     let pid = held.backend_pid().unwrap();

@@ -7,7 +7,8 @@ use leakpool::{ManualClock, Pool, PoolBuilder};
 
 /// The server's URL.
 pub fn url() -> String {
-    std::env::var("DATABASE_URL").expect("DATABASE_URL is not set: run `make test`, or tests/with-postgres CMD")
+    std::env::var("DATABASE_URL")
+        .expect("DATABASE_URL is not set: run `make test`, or tests/with-postgres CMD")
 }
 
 /// A builder for the test server.

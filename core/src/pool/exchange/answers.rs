@@ -12,11 +12,13 @@ use futures_core::Stream;
 
 use super::cache::{Description, Ticket};
 use super::decode::{self, Malformed};
-use super::fields::{Notice, ServerError};
+use super::fields::Notice;
+use super::plan::{First, Plan, Undo, is_stale};
 use super::reader::{Read, Reader};
-use super::values::{Column, Format, Formats, RawRow, Tag};
+use super::values::{Column, RawRow, Tag};
 use crate::detect::checkout::TransactionStatus;
 use crate::error::{Error, ErrorCode, Result};
+use crate::pool::protocol::back;
 
 /// A piece of an answer. A result is its columns (if it has any), its rows and its [`Ending`]; a simple request with
 /// several statements has several results.
@@ -69,62 +71,6 @@ impl Answer {
     /// The number of rows in its tag. See [`Tag::rows`].
     pub fn row_count(&self) -> Option<u64> {
         self.tag()?.rows()
-    }
-}
-
-/// What is known of a request before its answer comes.
-#[derive(Default)]
-pub(crate) struct Plan {
-    /// A statement in front whose results are swallowed.
-    pub(crate) first: First,
-    /// The columns, where the server is not asked.
-    pub(crate) description: Option<Description>,
-    pub(crate) formats: OwnedFormats,
-    pub(crate) ticket: Option<Ticket>,
-    /// A simple request tells its columns for each result; an extended one once, when it is bound.
-    pub(crate) simple: bool,
-}
-
-/// The statement in front.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum First {
-    #[default]
-    None,
-    /// Its results are still to come.
-    Awaited,
-    /// It began a transaction.
-    Began,
-    /// It did something else.
-    Done,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum OwnedFormats {
-    All(Format),
-    PerColumn(Box<[Format]>),
-}
-
-impl Default for OwnedFormats {
-    fn default() -> Self {
-        OwnedFormats::All(Format::Text)
-    }
-}
-
-impl From<Formats<'_>> for OwnedFormats {
-    fn from(formats: Formats<'_>) -> Self {
-        match formats {
-            Formats::All(format) => OwnedFormats::All(format),
-            Formats::PerColumn(formats) => OwnedFormats::PerColumn(formats.into()),
-        }
-    }
-}
-
-impl OwnedFormats {
-    fn get(&self) -> Formats<'_> {
-        match self {
-            OwnedFormats::All(format) => Formats::All(*format),
-            OwnedFormats::PerColumn(formats) => Formats::PerColumn(formats),
-        }
     }
 }
 
@@ -335,26 +281,26 @@ impl Answers {
     fn message(&mut self, tag: u8, body: &Bytes) -> Result<(), Bad> {
         let first = self.plan.first == First::Awaited;
         match tag {
-            b'D' if first => {}
-            b'D' => {
+            back::DATA_ROW if first => {}
+            back::DATA_ROW => {
                 let row = decode::row(body.clone())?;
                 if self.columns.as_ref().is_none_or(|columns| columns.len() != row.len()) {
                     return Err(Bad::Row);
                 }
                 self.ahead.push_back(Item::Row(row));
             }
-            b'C' | b'I' if first => {
-                let began = tag == b'C' && matches!(decode::tag(body)?.command(), "BEGIN" | "START");
+            back::COMMAND_COMPLETE | back::EMPTY_QUERY_RESPONSE if first => {
+                let began = tag == back::COMMAND_COMPLETE && matches!(decode::tag(body)?.command(), "BEGIN" | "START");
                 self.plan.first = if began { First::Began } else { First::Done };
             }
-            b'C' => {
+            back::COMMAND_COMPLETE => {
                 let tag = decode::tag(body)?;
                 self.end(Ending::Complete(tag));
             }
-            b'I' => self.end(Ending::EmptyQuery),
-            b's' => self.end(Ending::Suspended),
-            b'T' if first => {}
-            b'T' => {
+            back::EMPTY_QUERY_RESPONSE => self.end(Ending::EmptyQuery),
+            back::PORTAL_SUSPENDED => self.end(Ending::Suspended),
+            back::ROW_DESCRIPTION if first => {}
+            back::ROW_DESCRIPTION => {
                 let columns = decode::columns(body)?;
                 if self.plan.simple {
                     self.begin(Some(columns));
@@ -362,26 +308,26 @@ impl Answers {
                     self.described(Some(&columns));
                 }
             }
-            b'n' => self.described(None),
-            b'2' if !first => {
+            back::NO_DATA => self.described(None),
+            back::BIND_COMPLETE if !first => {
                 self.bound = true;
                 let formats = self.plan.formats.get();
                 let columns = self.plan.description.as_ref().and_then(|d| d.columns(formats));
                 self.begin(columns);
             }
-            b'3' => {
+            back::CLOSE_COMPLETE => {
                 if let Some(ticket) = self.plan.ticket.as_mut() {
                     ticket.closed();
                 }
             }
-            b'G' | b'W' => self.reader.fail(Error::new(
+            back::COPY_IN_RESPONSE | back::COPY_BOTH_RESPONSE => self.reader.fail(Error::new(
                 ErrorCode::Unsupported,
                 "COPY in through query() is not supported; use copy_in() (in a host: what it offers for COPY)",
             )),
-            b't' => self.parameters = Some(decode::parameters(body)?),
+            back::PARAMETER_DESCRIPTION => self.parameters = Some(decode::parameters(body)?),
             // ParseComplete, the BindComplete of the statement in front; a COPY out whose
             // data nobody asked for; an error, which the reader keeps until the answer is over.
-            b'1' | b'2' | b'H' | b'd' | b'c' | b'E' => {}
+            back::PARSE_COMPLETE | back::BIND_COMPLETE | back::COPY_OUT_RESPONSE | back::COPY_DATA | back::COPY_DONE | back::ERROR_RESPONSE => {}
             _ => return Err(Bad::Unexpected),
         }
         Ok(())
@@ -416,25 +362,6 @@ enum Bad {
 impl From<Malformed> for Bad {
     fn from(_: Malformed) -> Bad {
         Bad::Malformed
-    }
-}
-
-/// What has to be undone before a request is sent again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Undo {
-    Nothing,
-    /// The transaction that the statement in front has begun.
-    Begin,
-}
-
-/// The server does not know the statement any more, or its result would have other columns now.
-fn is_stale(e: &Error) -> bool {
-    let Some(error) = e.detail::<ServerError>() else { return false };
-    match error.code() {
-        "26000" => true,
-        // Other features may be unsupported for good. The routine's name is not translated, as the message is.
-        "0A000" => error.routine() == Some("RevalidateCachedQuery"),
-        _ => false,
     }
 }
 

@@ -15,6 +15,7 @@ use super::fields::Notice;
 use super::reader::{Read, Reader};
 use super::values::{Format, Tag};
 use crate::error::{Error, ErrorCode, Result};
+use crate::pool::protocol::back;
 
 /// What both directions share: the answer, how the data travel, what came along.
 struct Copying {
@@ -55,10 +56,20 @@ impl Copying {
                     return Ok(());
                 }
                 // The other direction, or a statement that has run: told when the answer is over.
-                Read::Message(b'G' | b'H' | b'W' | b'T' | b'I', _) => self.reader.fail(misused()),
-                Read::Message(b'C', _) if self.skip > 0 => self.skip -= 1,
-                Read::Message(b'C', _) => self.reader.fail(misused()),
-                Read::Message(b'D' | b'd' | b'c' | b'E', _) => {}
+                Read::Message(
+                    back::COPY_IN_RESPONSE
+                    | back::COPY_OUT_RESPONSE
+                    | back::COPY_BOTH_RESPONSE
+                    | back::ROW_DESCRIPTION
+                    | back::EMPTY_QUERY_RESPONSE,
+                    _,
+                ) => self.reader.fail(misused()),
+                Read::Message(back::COMMAND_COMPLETE, _) if self.skip > 0 => self.skip -= 1,
+                Read::Message(back::COMMAND_COMPLETE, _) => self.reader.fail(misused()),
+                Read::Message(
+                    back::DATA_ROW | back::COPY_DATA | back::COPY_DONE | back::ERROR_RESPONSE,
+                    _,
+                ) => {}
                 Read::Message(tag, _) => {
                     let e = self.reader.origin.unexpected(tag);
                     return Err(self.reader.refuse(e));
@@ -73,16 +84,25 @@ impl Copying {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         loop {
             match ready!(self.reader.poll(cx)) {
-                Read::Message(b'd', data) => return Poll::Ready(Ok(Some(data))),
-                Read::Message(b'C', body) => match decode::tag(&body) {
+                Read::Message(back::COPY_DATA, data) => return Poll::Ready(Ok(Some(data))),
+                Read::Message(back::COMMAND_COMPLETE, body) => match decode::tag(&body) {
                     // Further statements of the same text may follow; the copy's own tag counts.
                     Ok(tag) => self.tag = self.tag.take().or(Some(tag)),
                     Err(e) => {
-                        let e = self.reader.origin.malformed(b'C')(e);
+                        let e = self.reader.origin.malformed(back::COMMAND_COMPLETE)(e);
                         return Poll::Ready(Err(self.reader.refuse(e)));
                     }
                 },
-                Read::Message(b'c' | b'E' | b'T' | b'D' | b'I' | b'G' | b'H', _) => {}
+                Read::Message(
+                    back::COPY_DONE
+                    | back::ERROR_RESPONSE
+                    | back::ROW_DESCRIPTION
+                    | back::DATA_ROW
+                    | back::EMPTY_QUERY_RESPONSE
+                    | back::COPY_IN_RESPONSE
+                    | back::COPY_OUT_RESPONSE,
+                    _,
+                ) => {}
                 Read::Message(tag, _) => {
                     let e = self.reader.origin.unexpected(tag);
                     return Poll::Ready(Err(self.reader.refuse(e)));
@@ -112,7 +132,7 @@ pub struct CopyIn {
 impl CopyIn {
     pub(crate) async fn begin(reader: Reader, data: mpsc::Sender<Bytes>, skip: usize) -> Result<CopyIn> {
         let mut copying = Copying::new(reader, skip);
-        copying.begin(b'G', "FROM STDIN").await?;
+        copying.begin(back::COPY_IN_RESPONSE, "FROM STDIN").await?;
         Ok(CopyIn { copying, data: Some(data) })
     }
 
@@ -153,7 +173,7 @@ impl CopyIn {
             // A refusal comes at any time, and so do notices, for which there must be room.
             if let Poll::Ready(outcome) = copying.poll(cx) {
                 return match outcome {
-                    Ok(Some(_)) => Poll::Ready(Err(copying.reader.origin.unexpected(b'd'))),
+                    Ok(Some(_)) => Poll::Ready(Err(copying.reader.origin.unexpected(back::COPY_DATA))),
                     Ok(None) => Poll::Ready(Err(copying.reader.origin.violated("the copy ended by itself"))),
                     Err(e) => Poll::Ready(Err(e)),
                 };
@@ -223,7 +243,7 @@ pub struct CopyOut {
 impl CopyOut {
     pub(crate) async fn begin(reader: Reader, skip: usize) -> Result<CopyOut> {
         let mut copying = Copying::new(reader, skip);
-        copying.begin(b'H', "TO STDOUT").await?;
+        copying.begin(back::COPY_OUT_RESPONSE, "TO STDOUT").await?;
         Ok(CopyOut { copying })
     }
 

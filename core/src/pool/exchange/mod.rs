@@ -20,7 +20,7 @@
 //! ```
 //!
 //! Who lives where: `values`, `query`, `fields` what is asked and told; `encode`, `decode` their bytes; `cache` the
-//! prepared statements; `reader`, `answers`, `copy` the answers; `transport` what passes to and from the wire.
+//! prepared statements; `reader`, `plan`, `answers`, `copy` the answers; `transport` what passes to and from the wire.
 
 mod answers;
 pub(crate) mod cache;
@@ -28,6 +28,7 @@ mod copy;
 mod decode;
 mod encode;
 mod fields;
+mod plan;
 mod query;
 mod reader;
 pub(crate) mod transport;
@@ -39,9 +40,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_channel::mpsc;
 
-use self::answers::{First, Plan, Undo};
 use self::cache::{Choice, Named, Statements, Ticket};
 use self::encode::Batch;
+use self::plan::{First, Plan, Undo};
 use self::reader::{Origin, Reader};
 use self::transport::{PIECES, Request};
 use super::connection::{Connection, force_released};

@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::pool::connection::force_released;
 use crate::pool::control::Control;
 use crate::pool::failure::{self, Phase};
+use crate::pool::protocol::back;
 
 /// Who asked, and on which connection.
 #[derive(Clone)]
@@ -140,7 +141,7 @@ impl Reader {
                 continue;
             };
             match tag {
-                b'E' => match Fields::decode(&body) {
+                back::ERROR_RESPONSE => match Fields::decode(&body) {
                     Ok(mut fields) => {
                         fields.shift_position(self.shift);
                         let error = self.origin.failed(fields);
@@ -150,14 +151,14 @@ impl Reader {
                     }
                     Err(e) => return Poll::Ready(self.broken(tag, e)),
                 },
-                b'N' => match Fields::decode(&body) {
+                back::NOTICE_RESPONSE => match Fields::decode(&body) {
                     Ok(fields) => {
                         tracing::debug!(target: "leakpool", severity = fields.severity(), "{}", fields.message());
                         return Poll::Ready(Read::Notice(Notice(fields)));
                     }
                     Err(e) => return Poll::Ready(self.broken(tag, e)),
                 },
-                b'Z' => {
+                back::READY_FOR_QUERY => {
                     self.status = Some(match body.first() {
                         Some(b'T') => TransactionStatus::InTransaction,
                         Some(b'E') => TransactionStatus::Failed,

@@ -1,0 +1,128 @@
+//! Ids, the state word, and that a checkout ends once and is read whole.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::thread;
+
+use super::*;
+
+fn lend(slot: &Slot, now: Nanos) -> CheckoutId {
+    slot.check_out(now, SiteId::from_index(0), now, Extras::default())
+}
+
+#[test]
+fn an_id_survives_text_and_number_and_a_forged_one_is_refused() {
+    for (slot, generation) in [(0, 1), (3, 17), ((1 << 24) - 1, (1 << 40) - 1)] {
+        let id = CheckoutId::new(slot, generation);
+        assert_eq!((id.slot(), id.generation()), (slot as usize, generation));
+        assert_eq!(id.to_string().parse::<CheckoutId>().unwrap(), id);
+        assert_eq!(CheckoutId::from_u64(id.to_u64()), id);
+    }
+    for text in ["", "3", ".", "3.", ".1", "-1.1", "16777216.1", "0.1099511627776", "1.2.3", "a.b"] {
+        assert_eq!(text.parse::<CheckoutId>().unwrap_err().code(), ErrorCode::InvalidArgument, "{text}");
+    }
+}
+
+#[test]
+fn the_state_word_keeps_every_part() {
+    for state in [State::Free, State::Held, State::Returning, State::Ended] {
+        for generation in [0, 1, (1 << 40) - 1] {
+            for flags in [Flags::default(), Flags::LEAK.with(Flags::OWNER_ENDED), Flags::EXTRAS] {
+                let word = Word { generation, flags, state };
+                assert_eq!(Word::unpack(word.pack()), word);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_traffic_word_keeps_every_part_and_tells_the_activity() {
+    use TransactionStatus::{Failed, Idle, InTransaction};
+    for transaction in [Idle, InTransaction, Failed] {
+        for effectful in [0, 1, u32::MAX] {
+            for bits in 0..16 {
+                let traffic = Traffic {
+                    transaction,
+                    effectful,
+                    copy_in: bits & 1 != 0,
+                    unread: bits & 2 != 0,
+                    listening: bits & 4 != 0,
+                    answered: bits & 8 != 0,
+                };
+                assert_eq!(Traffic::unpack(traffic.pack()), traffic);
+                let idle = match transaction {
+                    Idle => Activity::Idle,
+                    InTransaction => Activity::IdleInTransaction,
+                    Failed => Activity::IdleInFailedTransaction,
+                };
+                let activity = match (traffic.copy_in, effectful, traffic.unread) {
+                    (true, ..) | (_, 1.., true) => Activity::Stalled,
+                    (false, 1.., false) => Activity::Executing,
+                    (false, 0, _) => idle,
+                };
+                assert_eq!(traffic.activity(), activity);
+                assert_eq!(traffic.is_clean(), activity == Activity::Idle);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_of_many_ends_it_and_one_of_many_says_it() {
+    let slot = Slot::new(0);
+    for round in 1..500 {
+        let id = lend(&slot, round);
+        let (ended, said) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for to in [State::Free, State::Ended, State::Returning] {
+                let (slot, ended, said) = (&slot, &ended, &said);
+                scope.spawn(move || {
+                    if slot.flag(id.generation(), Flags::LEAK) {
+                        said.fetch_add(1, Ordering::SeqCst);
+                    }
+                    if slot.end_holding(id.generation(), to, round).is_ok() {
+                        ended.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!((ended.into_inner(), said.into_inner()), (1, 1));
+        assert!(!slot.flag(id.generation(), Flags::PROVEN), "it has ended");
+        assert!(slot.facts().is_none());
+        slot.recycle();
+    }
+}
+
+#[test]
+fn an_ended_generation_can_be_neither_ended_nor_flagged_by_its_old_id() {
+    let slot = Slot::new(0);
+    let old = lend(&slot, 1);
+    slot.end_holding(old.generation(), State::Free, 2).unwrap();
+    assert_eq!(slot.next_id().generation(), old.generation() + 1);
+    let new = lend(&slot, 3);
+    assert_eq!(slot.end_holding(old.generation(), State::Ended, 4).unwrap_err().generation, new.generation());
+    assert!(!slot.flag(old.generation(), Flags::LEAK));
+    assert_eq!(slot.end_returning(new.generation(), State::Free).unwrap_err().state, State::Held);
+    assert_eq!(slot.word().state, State::Held);
+}
+
+/// A reader between a release and the next acquire must not mix two checkouts.
+#[test]
+fn facts_are_all_of_one_checkout() {
+    let slot = Slot::new(0);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..300_000 {
+                let id = lend(&slot, (slot.word().generation + 1) * 10);
+                let _ = slot.end_holding(id.generation(), State::Free, 0);
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        while !stop.load(Ordering::SeqCst) {
+            if let Some((word, facts)) = slot.facts() {
+                assert_eq!(facts.acquired_at, word.generation * 10);
+                assert_eq!(facts.expected, word.generation * 10);
+            }
+        }
+    });
+}
