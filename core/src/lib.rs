@@ -1,5 +1,15 @@
 //! A PostgreSQL connection pool that finds connection leaks, names the line of code that leaks and takes the
 //! connection back safely.
+//!
+//! [`Pool`] is the pool: [`Pool::acquire`] lends a [`Connection`], which returns when it is dropped. [`LeakDetector`]
+//! is the same detection over a pool of somebody else. What they find out leaves as [`Event`]s
+//! ([`Pool::subscribe`]), log lines (`tracing`, target `leakpool`), [`Metrics`], and a report for people
+//! ([`Pool::report`]).
+//!
+//! Every error is an [`Error`] with an [`ErrorCode`] and a sentence that helps; what lies behind it can be asked for
+//! by its type: [`Exhausted`] for an acquire that timed out, [`Revocation`] for a connection that was taken back.
+//!
+//! Where things are decided is drawn in `ARCHITECTURE.md`.
 
 mod alert;
 pub mod clock;
@@ -8,6 +18,7 @@ mod detect;
 pub mod error;
 pub mod monitor;
 pub mod pool;
+mod process;
 
 pub use alert::{CheckOut, Events, LeakDetector, StillOut, Subscription, Touch};
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
@@ -19,14 +30,20 @@ pub use config::{
 };
 pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};
 pub use detect::event::*;
-pub use detect::site::{Frame, FrameKind, HostFrame, ResolvedSite, Site, SiteId};
+pub use detect::site::{Frame, FrameKind, HostFrame, ResolvedSite, Site, SiteId, SiteTable};
 pub use detect::sql::fingerprint;
 pub use detect::stats::{BUCKET_BOUNDS, Books, HistogramSnapshot};
 pub use detect::verdict::{RevokeReason, Suspicion, Verdict};
 pub use error::{Error, ErrorCode, Result};
 pub use monitor::openmetrics::encode as openmetrics;
 pub use monitor::{Metrics, PoolStatus, leak_text};
+pub use pool::exchange;
 pub use pool::{
     AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool,
     PoolBuilder,
 };
+
+/// The README's examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use leakpool::StackCapture;
-use leakpool::detect::site::{Frame, FrameKind, ResolvedSite, SiteId, SiteTable};
+use leakpool::{Frame, FrameKind, ResolvedSite, SiteId, SiteTable};
 
 #[track_caller]
 fn acquire(table: &SiteTable) -> SiteId {
@@ -104,13 +104,13 @@ fn the_awaited_chain_is_in_the_stack_and_the_spawner_is_not() {
         order(&table).await
     }
     #[inline(never)]
-    fn spawner(table: &Arc<SiteTable>) -> tokio::task::JoinHandle<SiteId> {
+    fn launcher(table: &Arc<SiteTable>) -> tokio::task::JoinHandle<SiteId> {
         tokio::spawn(request(table.clone()))
     }
     let table = Arc::new(SiteTable::new());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let ids: Vec<SiteId> = runtime.block_on(async {
-        let tasks: Vec<_> = (0..8).map(|_| spawner(&table)).collect();
+        let tasks: Vec<_> = (0..8).map(|_| launcher(&table)).collect();
         let mut ids = Vec::new();
         for task in tasks {
             ids.push(task.await.unwrap());
@@ -123,7 +123,7 @@ fn the_awaited_chain_is_in_the_stack_and_the_spawner_is_not() {
     assert_eq!(site.culprit.line, Some(ACQUIRES.load(Ordering::SeqCst)));
     // Async functions that were inlined into each other are lines without names, but they are there.
     assert!(shown.contains(&format!("core/tests/site.rs:{}", AWAITS.load(Ordering::SeqCst))), "{shown}");
-    assert!(!shown.contains("spawner"), "{shown}");
+    assert!(!shown.contains("launcher"), "{shown}");
     assert!(shown.contains("tokio"), "{shown}");
     let prints: std::collections::HashSet<u64> =
         ids.iter().map(|id| resolve(&table, *id).fingerprint()).collect();

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use super::log;
 use super::subscribe::{Events, Subscriber, Subscription, drop_quietly, panic_text};
 use crate::detect::event::{Event, EventKind, EventSink};
 use crate::error::{Error, ErrorCode, Result};
+use crate::process::{OfProcess, Process, Singleton};
 
 /// The most events that wait in one queue.
 pub(crate) const CAPACITY: usize = 4096;
@@ -31,13 +32,6 @@ pub(crate) const CAPACITY: usize = 4096;
 const CHATTY: usize = 3072;
 /// How long one pool is served before the next has its turn, unless one callback takes longer.
 const TURN: Duration = Duration::from_millis(1);
-/// Starting the thread takes that long only if a fork copied the lock while it was held.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// True in a process that was forked from `pid`.
-pub(super) fn forked(pid: u32) -> bool {
-    std::process::id() != pid
-}
 
 thread_local! {
     /// True on the dispatcher's own thread, which cannot wait for itself.
@@ -48,7 +42,7 @@ thread_local! {
 #[derive(Debug)]
 struct Dispatcher {
     shared: Arc<Shared>,
-    pid: u32,
+    process: Process,
 }
 
 #[derive(Debug, Default)]
@@ -65,29 +59,25 @@ struct State {
     ended: bool,
 }
 
-static CURRENT: Mutex<Weak<Dispatcher>> = Mutex::new(Weak::new());
+static CURRENT: Singleton<Dispatcher> = Singleton::new();
+
+impl OfProcess for Dispatcher {
+    fn process(&self) -> Process {
+        self.process
+    }
+}
 
 impl Dispatcher {
     /// The process's dispatcher; its thread is started if there is none.
     fn shared() -> Result<Arc<Dispatcher>> {
-        let Some(mut current) = CURRENT.try_lock_for(PATIENCE) else {
-            return Err(Error::new(
-                ErrorCode::Forked,
-                "this process was forked while a pool was being made; start it with spawn or exec instead",
-            ));
-        };
-        let pid = std::process::id();
-        if let Some(dispatcher) = current.upgrade().filter(|d| d.pid == pid) {
-            return Ok(dispatcher);
-        }
-        let shared = Arc::new(Shared::default());
-        let for_thread = shared.clone();
-        thread::Builder::new().name("leakpool-events".into()).spawn(move || run(&for_thread)).map_err(
-            |e| Error::new(ErrorCode::LimitReached, "the events thread cannot be started").with_source(e),
-        )?;
-        let dispatcher = Arc::new(Dispatcher { shared, pid });
-        *current = Arc::downgrade(&dispatcher);
-        Ok(dispatcher)
+        CURRENT.get_or_make(|| {
+            let shared = Arc::new(Shared::default());
+            let for_thread = shared.clone();
+            thread::Builder::new().name("leakpool-events".into()).spawn(move || run(&for_thread)).map_err(
+                |e| Error::new(ErrorCode::LimitReached, "the events thread cannot be started").with_source(e),
+            )?;
+            Ok(Dispatcher { shared, process: Process::current() })
+        })
     }
 
     fn schedule(&self, queue: Arc<Queue>) {
@@ -98,7 +88,7 @@ impl Dispatcher {
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
-        if !forked(self.pid) {
+        if self.process.is_current() {
             self.shared.state.lock().ended = true;
             self.shared.wake.notify_one();
         }
@@ -281,12 +271,12 @@ impl Outbox {
         kinds: &[EventKind],
         callback: impl Fn(&Event) + Send + Sync + 'static,
     ) -> Subscription {
-        Subscription::callback(&self.queue, kinds, Box::new(callback))
+        Subscription::callback(&self.queue, self.dispatcher.process, kinds, Box::new(callback))
     }
 
     /// A stream of the events of these kinds that are enqueued from now on, with room for `capacity`.
     pub(crate) fn events(&self, kinds: &[EventKind], capacity: usize) -> Events {
-        Events::new(&self.queue, kinds, capacity)
+        Events::new(&self.queue, self.dispatcher.process, kinds, capacity)
     }
 
     /// Runs `job` on the dispatcher's thread after everything that was enqueued before. Never lost.
@@ -297,7 +287,7 @@ impl Outbox {
     /// Waits on this thread until everything that was enqueued before has been told; false if `timeout` passed
     /// first, or on the dispatcher's own thread, which cannot wait for itself.
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
-        if HERE.get() || forked(self.dispatcher.pid) {
+        if HERE.get() || !self.dispatcher.process.is_current() {
             return false;
         }
         let (tell, told) = mpsc::sync_channel(1);
@@ -309,7 +299,7 @@ impl Outbox {
 
     /// The same for a task. Dropping the future gives up waiting.
     pub(crate) async fn flushed(&self) -> bool {
-        if HERE.get() || forked(self.dispatcher.pid) {
+        if HERE.get() || !self.dispatcher.process.is_current() {
             return false;
         }
         let (tell, told) = oneshot::channel();
@@ -333,7 +323,7 @@ impl Outbox {
     }
 
     fn enqueue(&self, item: Item, most: usize) {
-        if forked(self.dispatcher.pid) {
+        if !self.dispatcher.process.is_current() {
             return;
         }
         if self.queue.push(item, most) {

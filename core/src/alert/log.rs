@@ -6,7 +6,7 @@
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, debug, error, info, trace, warn};
 
-use crate::detect::event::{CheckoutInfo, DirtyReason, Event, EventData, EventKind, human};
+use crate::detect::event::{CheckoutInfo, DirtyReason, Event, EventData, EventKind, spoken};
 use crate::monitor::report::{by_place, doing, leak_text, one_line};
 
 const MOST_SQL: usize = 200;
@@ -85,7 +85,7 @@ pub(super) fn tell(event: &Event) {
             event,
             checkout,
             "a checkout that was reported as leaked was released after {}; {}",
-            human(checkout.held),
+            spoken(checkout.held),
             checkout.site.resolve().culprit
         ),
         EventData::LongRunning { checkout } => about!(
@@ -93,7 +93,7 @@ pub(super) fn tell(event: &Event) {
             event,
             checkout,
             "a checkout has been held for {} and is {}: {}; last SQL: {}",
-            human(checkout.held),
+            spoken(checkout.held),
             doing(checkout),
             checkout.site.resolve().culprit,
             sql(checkout)
@@ -105,7 +105,7 @@ pub(super) fn tell(event: &Event) {
             reason = reason.name(),
             "a connection was taken back ({}); it had been held for {}, {}, by {}; last SQL: {}",
             reason.name(),
-            human(checkout.held),
+            spoken(checkout.held),
             doing(checkout),
             checkout.site.resolve().culprit,
             sql(checkout)
@@ -142,7 +142,7 @@ pub(super) fn tell(event: &Event) {
         }
         EventData::Error { code, message } => line!(warn, event, code = code.name(), "{message}"),
         EventData::Connect { backend_pid, took } => {
-            line!(debug, event, backend_pid, "a connection was made in {}", human(*took));
+            line!(debug, event, backend_pid, "a connection was made in {}", spoken(*took));
         }
         EventData::Remove { reason, backend_pid } => {
             line!(debug, event, backend_pid, "a connection left the pool: {}", reason.name());
@@ -153,10 +153,10 @@ pub(super) fn tell(event: &Event) {
             checkout = %id,
             site = %site.place(),
             "acquired after {}",
-            human(*waited)
+            spoken(*waited)
         ),
         EventData::Release { id, held } => {
-            line!(trace, event, checkout = %id, "released after {}", human(*held));
+            line!(trace, event, checkout = %id, "released after {}", spoken(*held));
         }
     }
 }
@@ -184,3 +184,6 @@ fn places(leaks: &[CheckoutInfo]) -> String {
     }
     shown.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

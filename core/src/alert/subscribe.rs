@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use super::dispatch::{Queue, forked};
+use super::dispatch::Queue;
 use crate::detect::event::{Event, EventKind};
+use crate::process::Process;
 
 /// What a panic said, if it said anything.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -125,21 +126,29 @@ pub(super) fn drop_quietly<T>(value: T) {
 pub struct Subscription {
     queue: Weak<Queue>,
     subscriber: Arc<Subscriber>,
-    pid: u32,
+    process: Process,
 }
 
 impl Subscription {
-    pub(super) fn callback(queue: &Arc<Queue>, kinds: &[EventKind], callback: Callback) -> Subscription {
+    /// `process` is where the queue was made: in a forked child nothing is told, and no lock is touched.
+    pub(super) fn callback(
+        queue: &Arc<Queue>,
+        process: Process,
+        kinds: &[EventKind],
+        callback: Callback,
+    ) -> Subscription {
         let subscriber = Subscriber::new(mask_of(kinds), Receiver::Callback(callback));
-        queue.add(subscriber.clone());
-        Subscription { queue: Arc::downgrade(queue), subscriber, pid: std::process::id() }
+        if process.is_current() {
+            queue.add(subscriber.clone());
+        }
+        Subscription { queue: Arc::downgrade(queue), subscriber, process }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         // In a forked child nothing runs, and a lock may be held by a thread that does not exist here.
-        if forked(self.pid) {
+        if !self.process.is_current() {
             return;
         }
         if let Some(queue) = self.queue.upgrade() {
@@ -165,7 +174,8 @@ pub struct Events {
     /// Weakly: when the queue lets go of it, the stream ends.
     subscriber: Weak<Subscriber>,
     channel: Arc<Channel>,
-    pid: u32,
+    /// Where it was made: in a forked child it is at its end.
+    pub(super) process: Process,
 }
 
 #[derive(Debug)]
@@ -228,7 +238,7 @@ impl Events {
     /// How many events it has room for unless told otherwise.
     pub const DEFAULT_CAPACITY: usize = 1024;
 
-    pub(super) fn new(queue: &Arc<Queue>, kinds: &[EventKind], capacity: usize) -> Events {
+    pub(super) fn new(queue: &Arc<Queue>, process: Process, kinds: &[EventKind], capacity: usize) -> Events {
         let channel = Arc::new(Channel {
             most: capacity.max(1),
             inbox: Mutex::default(),
@@ -238,8 +248,10 @@ impl Events {
         });
         let subscriber = Subscriber::new(mask_of(kinds), Receiver::Stream(channel.clone()));
         let weak = Arc::downgrade(&subscriber);
-        queue.add(subscriber);
-        Events { queue: Arc::downgrade(queue), subscriber: weak, channel, pid: std::process::id() }
+        if process.is_current() {
+            queue.add(subscriber);
+        }
+        Events { queue: Arc::downgrade(queue), subscriber: weak, channel, process }
     }
 
     /// The next event; `None` once the pool is closed and everything was received. Needs no particular runtime and
@@ -260,7 +272,7 @@ impl Events {
 
     /// The next event if one is there. Never waits.
     pub fn try_recv(&self) -> Option<Event> {
-        if forked(self.pid) {
+        if !self.process.is_current() {
             return None;
         }
         self.channel.inbox.lock().events.pop_front()
@@ -269,7 +281,7 @@ impl Events {
     /// The next event, waiting for at most `timeout` on this thread; `None` if none came, or none will come any
     /// more ([`is_closed`](Events::is_closed)).
     pub fn recv_timeout(&self, timeout: Duration) -> Option<Event> {
-        if forked(self.pid) {
+        if !self.process.is_current() {
             return None;
         }
         let until = Instant::now().checked_add(timeout);
@@ -294,12 +306,7 @@ impl Events {
 
     /// True once no event will come any more; some may still have to be received.
     pub fn is_closed(&self) -> bool {
-        forked(self.pid) || self.channel.inbox.lock().closed
-    }
-
-    #[cfg(test)]
-    pub(super) fn pretend_forked(&mut self) {
-        self.pid = 0;
+        !self.process.is_current() || self.channel.inbox.lock().closed
     }
 
     /// How many events this reader has lost because it was too slow.
@@ -310,7 +317,7 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        if forked(self.pid) {
+        if !self.process.is_current() {
             return;
         }
         if let (Some(queue), Some(subscriber)) = (self.queue.upgrade(), self.subscriber.upgrade()) {

@@ -6,8 +6,6 @@
 //! the detector or the host is called.
 
 use std::collections::{HashMap, VecDeque};
-use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,10 +14,12 @@ use parking_lot::Mutex;
 
 mod holding;
 mod loan;
+mod still_out;
 
 pub use loan::{CheckOut, Touch};
+pub use still_out::StillOut;
 
-use super::dispatch::{Outbox, forked};
+use super::dispatch::Outbox;
 use super::subscribe::{Events, Subscription};
 use crate::clock::{Clock, SystemClock, nanos};
 use crate::config::LeakPolicy;
@@ -31,6 +31,7 @@ use crate::detect::{Beginning, Detector, Reclaim};
 use crate::error::{Error, ErrorCode, Result};
 use crate::monitor::status::{Connections, Metrics, PoolStatus};
 use crate::monitor::{openmetrics, report};
+use crate::process::Process;
 use holding::{Holding, Late};
 
 const SHARDS: usize = 16;
@@ -40,7 +41,8 @@ const REMEMBERED: usize = 4096;
 /// Finds leaks in a pool that is not ours. Cheap to clone; all clones are the same detector. When the last one is
 /// gone, nothing is judged any more and subscriptions fall silent.
 ///
-/// Every method that changes something fails with `Forked` in a forked child.
+/// In a forked child every method that returns a [`Result`] fails with `Forked`, lists are empty and streams are at
+/// their end: make a new detector there.
 ///
 /// ```
 /// use leakpool::{CheckOut, LeakDetector, LeakPolicy, Touch, TransactionStatus};
@@ -64,7 +66,7 @@ struct Watch {
     live: [Mutex<HashMap<CheckoutId, Arc<Holding>>>; SHARDS],
     revoked: Mutex<Remembered>,
     closed: AtomicBool,
-    pid: u32,
+    process: Process,
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +125,7 @@ impl Watch {
     }
 
     fn check_fork(&self) -> Result<()> {
-        if forked(self.pid) {
+        if !self.process.is_current() {
             return Err(Error::new(
                 ErrorCode::Forked,
                 format!(
@@ -162,7 +164,7 @@ impl LeakDetector {
             live: Default::default(),
             revoked: Mutex::default(),
             closed: AtomicBool::new(false),
-            pid: std::process::id(),
+            process: Process::current(),
         })))
     }
 
@@ -216,7 +218,7 @@ impl LeakDetector {
         self.0.check_fork()?;
         let watch = &self.0;
         let holding = watch.find(id)?;
-        let ended = watch.detector.release(&holding.slot, id, State::Free);
+        let ended = watch.detector.release(&holding.slot, id, State::Free, watch.detector.now());
         let Err(late) = holding.give_back(id, ended) else {
             watch.forget_live(id, false);
             watch.detector.retire(&holding.slot);
@@ -266,7 +268,7 @@ impl LeakDetector {
 
     /// Every live checkout, longest held first.
     pub fn checkouts(&self) -> Vec<CheckoutInfo> {
-        self.0.detector.checkouts()
+        if !self.0.process.is_current() { Vec::new() } else { self.0.detector.checkouts() }
     }
 
     /// The live checkouts that are reported as leaks, longest held first.
@@ -281,7 +283,8 @@ impl LeakDetector {
 
     /// The status and everything that was counted.
     pub fn metrics(&self) -> Metrics {
-        Metrics::of(&self.0.detector, self.connections())
+        let oldest = if !self.0.process.is_current() { None } else { self.0.detector.oldest_checkout() };
+        Metrics::with_oldest(&self.0.detector, self.connections(), oldest)
     }
 
     fn connections(&self) -> Connections {
@@ -336,19 +339,30 @@ impl LeakDetector {
 
     /// For the end of a test: nothing is checked out any more. Errors: [`StillOut`], which names every holder and
     /// shows its report when it is printed, also by `unwrap`. Symbolises.
+    ///
+    /// ```
+    /// # fn main() -> leakpool::Result<()> {
+    /// let detector = leakpool::LeakDetector::new("orders", leakpool::LeakPolicy::default())?;
+    /// let id = detector.check_out(leakpool::CheckOut::here())?;
+    /// assert_eq!(detector.assert_no_leaks().unwrap_err().checkouts.len(), 1);
+    /// detector.check_in(id)?;
+    /// detector.assert_no_leaks().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn assert_no_leaks(&self) -> std::result::Result<(), StillOut> {
         let checkouts = self.checkouts();
         if checkouts.is_empty() {
             return Ok(());
         }
-        Err(StillOut { report: report::report(&self.metrics(), &checkouts), checkouts })
+        Err(StillOut::new(report::report(&self.metrics(), &checkouts), checkouts))
     }
 
     /// Stops watching: nothing is judged any more, `check_out` fails, streams end. The connections are the host's
     /// and stay untouched; those still out are returned, longest held first, and may still be checked in. Waits for
     /// at most `timeout` until everything has been told.
     pub fn close(&self, timeout: Duration) -> Vec<CheckoutInfo> {
-        if !forked(self.0.pid) && !self.0.closed.swap(true, Ordering::SeqCst) {
+        if self.0.process.is_current() && !self.0.closed.swap(true, Ordering::SeqCst) {
             self.0.detector.stop();
             self.0.outbox.close();
             self.0.outbox.flush(timeout);
@@ -356,30 +370,6 @@ impl LeakDetector {
         self.checkouts()
     }
 }
-
-/// What [`LeakDetector::assert_no_leaks`] found.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct StillOut {
-    /// The checkouts that have not ended, longest held first.
-    pub checkouts: Vec<CheckoutInfo>,
-    report: String,
-}
-
-impl fmt::Display for StillOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} checkouts were not released\n{}", self.checkouts.len(), self.report)
-    }
-}
-
-impl fmt::Debug for StillOut {
-    /// The same as `Display`, so that `unwrap` in a test shows the report.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl StdError for StillOut {}
 
 #[cfg(test)]
 mod tests;

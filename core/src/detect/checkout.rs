@@ -603,5 +603,5 @@ impl Slot {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(leakpool_loom)))]
 mod tests;

@@ -83,30 +83,31 @@ impl fmt::Display for Revocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "checkout {} of pool {:?} was taken back ", self.checkout, &*self.pool)?;
         if let Ok(ago) = self.at.elapsed() {
-            write!(f, "{} ago ", human(ago))?;
+            write!(f, "{} ago ", spoken(ago))?;
         }
         match (self.reason, self.idle_for) {
-            (RevokeReason::Unused, Some(idle)) => write!(f, "after it had been unused for {}", human(idle))?,
+            (RevokeReason::Unused, Some(idle)) => write!(f, "after it had been unused for {}", spoken(idle))?,
             (RevokeReason::Unused, None) => write!(f, "after it had been unused")?,
             (RevokeReason::Busy, _) => write!(f, "because one statement ran for too long")?,
             (RevokeReason::Proven, _) => write!(f, "because its handle had become unreachable")?,
             (RevokeReason::Manual, _) => write!(f, "on request")?,
             (RevokeReason::PoolClosed, _) => write!(f, "because the pool was closed")?,
         }
-        write!(f, "; it had been held for {} and was acquired at {}", human(self.held), self.site.place())
+        write!(f, "; it had been held for {} and was acquired at {}", spoken(self.held), self.site.place())
     }
 }
 
 impl StdError for Revocation {}
 
-/// A duration as a person reads it: `250 ms`, `1.5 s`, `12 min 5 s`.
-pub(crate) fn human(d: Duration) -> String {
+/// A duration as a person would say it, no finer than that: `250 ms`, `1.5 s`, `12 min 5 s`. (Options are shown
+/// exactly: `config::duration::human`.)
+pub(crate) fn spoken(d: Duration) -> String {
     let ms = d.as_millis();
     if ms < 1_000 {
         format!("{ms} ms")
     } else if ms < 60_000 {
         let tenths = ms / 100;
-        if tenths % 10 == 0 {
+        if tenths.is_multiple_of(10) {
             format!("{} s", tenths / 10)
         } else {
             format!("{}.{} s", tenths / 10, tenths % 10)

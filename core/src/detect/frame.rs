@@ -25,7 +25,7 @@ pub enum FrameKind {
 /// One frame, symbolised.
 ///
 /// ```
-/// use leakpool::detect::site::{HostFrame, SiteTable};
+/// use leakpool::{HostFrame, SiteTable};
 /// let table = SiteTable::new();
 /// let id = table.intern_host(&[HostFrame::new("/srv/app/orders.py", 42, "process")]);
 /// assert_eq!(table.get(id).resolve().culprit.to_string(), "process (/srv/app/orders.py:42)");

@@ -249,8 +249,7 @@ impl Detector {
     /// The holder gives back: `Free` (settled), `Returning` (its task has to clean up first) or `Ended` (the
     /// session is not to be used again). `Err` tells that something else had ended the holding before.
     #[inline]
-    pub(crate) fn release(&self, slot: &Slot, id: CheckoutId, to: State) -> Result<(), Word> {
-        let now = self.now();
+    pub(crate) fn release(&self, slot: &Slot, id: CheckoutId, to: State, now: Nanos) -> Result<(), Word> {
         // Read while the checkout is ours: as soon as it has ended, the connection's task may lend the slot anew.
         let held = now.saturating_sub(slot.acquired_at());
         let mut word = slot.word();
@@ -434,7 +433,13 @@ impl Detector {
             .registry
             .in_state(State::Held)
             .iter()
-            .filter_map(|slot| slot.facts().map(|(word, facts)| self.info(slot, word, facts, now)))
+            .filter_map(|slot| {
+                let (word, facts) = slot.facts()?;
+                let info = self.info(slot, word, facts, now);
+                // Site, label and SQL are read after the facts: lent anew meanwhile, they are somebody else's.
+                let after = slot.word();
+                (after.generation == word.generation && after.state == State::Held).then_some(info)
+            })
             .collect();
         all.sort_by(|a, b| b.held.cmp(&a.held).then(a.id.cmp(&b.id)));
         all
@@ -473,9 +478,12 @@ impl Detector {
             return;
         };
         let Judgement { verdict, revoke, long_running, look_again } = judge(&facts, limits, now);
-        if long_running && slot.flag(word.generation, Flags::LONG_RUNNING) {
+        if long_running && !word.flags.has(Flags::LONG_RUNNING) {
+            // Before the flag, which can be set only while this checkout is still held.
             let info = self.info(slot, word, facts, now);
-            self.emit(EventData::LongRunning { checkout: Box::new(info) });
+            if slot.flag(word.generation, Flags::LONG_RUNNING) {
+                self.emit(EventData::LongRunning { checkout: Box::new(info) });
+            }
         }
         if let Verdict::Suspected(suspicion) = verdict {
             self.report_leak(slot, word.generation, Some(suspicion));

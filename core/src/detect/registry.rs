@@ -48,11 +48,9 @@ impl Registry {
     /// A slot that nobody uses.
     pub(crate) fn claim(&self) -> Result<Arc<Slot>> {
         let reused = lock(&self.free).pop();
-        if let Some(index) = reused {
-            if let Some(slot) = read(&self.slots).get(index as usize) {
-                slot.recycle();
-                return Ok(slot.clone());
-            }
+        if let Some(slot) = reused.and_then(|index| self.slot(index)) {
+            slot.recycle();
+            return Ok(slot);
         }
         let mut slots = write(&self.slots);
         if slots.len() >= MAX_SLOTS {
@@ -172,5 +170,5 @@ impl Registry {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(leakpool_loom)))]
 mod tests;

@@ -118,10 +118,10 @@ impl Site {
     /// The line that acquired, as `file:line`, without symbolising anything: for errors and events that are made
     /// on the caller's thread. Once a report has symbolised the site, its culprit line.
     pub fn place(&self) -> String {
-        if let Some(resolved) = self.resolved() {
-            if let (Some(file), Some(line)) = (&resolved.culprit.file, resolved.culprit.line) {
-                return format!("{file}:{line}");
-            }
+        if let Some(resolved) = self.resolved()
+            && let (Some(file), Some(line)) = (&resolved.culprit.file, resolved.culprit.line)
+        {
+            return format!("{file}:{line}");
         }
         match self.location() {
             Some((file, line)) => format!("{file}:{line}"),
@@ -260,11 +260,11 @@ const USUAL: usize = 32;
 ///
 /// ```
 /// use leakpool::StackCapture;
-/// use leakpool::detect::site::SiteTable;
+/// use leakpool::SiteTable;
 /// use std::panic::Location;
 ///
 /// #[track_caller]
-/// fn acquire(table: &SiteTable) -> leakpool::detect::site::SiteId {
+/// fn acquire(table: &SiteTable) -> leakpool::SiteId {
 ///     table.capture(Location::caller(), StackCapture::Full, 32)
 /// }
 ///

@@ -32,7 +32,9 @@ impl Histogram {
     pub(crate) fn record(&self, duration: Nanos) {
         let bucket = BOUNDS_NANOS.iter().position(|bound| duration <= *bound).unwrap_or(BOUNDS_NANOS.len());
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add(duration, Ordering::Relaxed);
+        if duration > 0 {
+            self.sum.fetch_add(duration, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn record_duration(&self, duration: Duration) {

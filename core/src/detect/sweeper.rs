@@ -5,13 +5,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
-use std::thread::{self, ThreadId};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::clock::{Clock, Nanos};
 use crate::error::{Error, ErrorCode, Result};
+use crate::process::{OfProcess, Process, Singleton};
 
 /// Something that the sweeper looks after.
 pub(crate) trait Swept: Send + Sync {
@@ -29,8 +30,10 @@ const OVERSLEPT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Sweeper {
     shared: Arc<Shared>,
+    process: Process,
 }
 
+#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
@@ -42,48 +45,35 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+#[derive(Default)]
 struct State {
     swept: Vec<Weak<dyn Swept>>,
     /// The first wake-up since the last round began.
     woken: Option<Instant>,
     ended: bool,
-    thread: Option<ThreadId>,
-    /// The pid that started the thread: after a fork it does not exist in the child.
-    pid: u32,
 }
 
-static CURRENT: Mutex<Weak<Sweeper>> = Mutex::new(Weak::new());
+static CURRENT: Singleton<Sweeper> = Singleton::new();
+
+impl OfProcess for Sweeper {
+    fn process(&self) -> Process {
+        self.process
+    }
+}
 
 impl Sweeper {
     /// The process's sweeper; its thread is started if there is none.
     pub(crate) fn shared() -> Result<Arc<Sweeper>> {
-        let mut current = CURRENT.lock();
-        if let Some(sweeper) = current.upgrade() {
-            if sweeper.shared.state.lock().pid == std::process::id() {
-                return Ok(sweeper);
-            }
-        }
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                swept: Vec::new(),
-                woken: None,
-                ended: false,
-                thread: None,
-                pid: std::process::id(),
-            }),
-            wake: Condvar::new(),
-        });
-        let for_thread = shared.clone();
-        let handle = thread::Builder::new()
-            .name("leakpool-sweeper".into())
-            .spawn(move || run(&for_thread))
-            .map_err(|e| {
-            Error::new(ErrorCode::LimitReached, "the sweeper thread cannot be started").with_source(e)
-        })?;
-        shared.state.lock().thread = Some(handle.thread().id());
-        let sweeper = Arc::new(Sweeper { shared });
-        *current = Arc::downgrade(&sweeper);
-        Ok(sweeper)
+        CURRENT.get_or_make(|| {
+            let shared = Arc::new(Shared::default());
+            let for_thread = shared.clone();
+            thread::Builder::new().name("leakpool-sweeper".into()).spawn(move || run(&for_thread)).map_err(
+                |e| {
+                    Error::new(ErrorCode::LimitReached, "the sweeper thread cannot be started").with_source(e)
+                },
+            )?;
+            Ok(Sweeper { shared, process: Process::current() })
+        })
     }
 
     pub(crate) fn look_after(&self, swept: Weak<dyn Swept>) {
@@ -93,6 +83,9 @@ impl Sweeper {
 
     /// Something is due sooner than the sweeper knows, or a clock was moved by hand.
     pub(crate) fn wake(&self) {
+        if !self.process.is_current() {
+            return;
+        }
         let now = Instant::now();
         self.shared.state.lock().woken.get_or_insert(now);
         self.shared.wake.notify_one();
@@ -101,8 +94,10 @@ impl Sweeper {
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
-        self.shared.state.lock().ended = true;
-        self.shared.wake.notify_one();
+        if self.process.is_current() {
+            self.shared.state.lock().ended = true;
+            self.shared.wake.notify_one();
+        }
     }
 }
 

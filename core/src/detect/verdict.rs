@@ -115,13 +115,19 @@ impl Limits {
         }
     }
 
-    /// How long after an acquire the first look is due; zero = never.
+    /// How long after an acquire the first look is due; zero = never. A checkout with a limit of its own is first
+    /// looked at when that is over.
     pub(crate) fn first_look(&self, expected: Nanos) -> Nanos {
         match (expected, earliest([self.threshold, self.force_after])) {
             (0, first) => first,
-            (expected, 0) => expected,
-            (expected, first) => expected.max(first),
+            (_, 0) => 0,
+            (expected, _) => expected,
         }
+    }
+
+    /// How long a checkout may be of no use: the threshold, or its own limit if that is shorter.
+    fn patience(&self, facts: &Facts) -> Nanos {
+        if facts.expected > 0 { self.threshold.min(facts.expected) } else { self.threshold }
     }
 }
 
@@ -171,11 +177,16 @@ pub(crate) fn judge(facts: &Facts, limits: &Limits, now: Nanos) -> Judgement {
         return Judgement { verdict: Verdict::Expected, revoke: None, long_running: false, look_again };
     }
 
+    // Idleness that was announced does not count: a checkout that is over its own limit is suspected at once, and
+    // taken back as much later as any other one.
+    let patience = limits.patience(facts);
+    let excused_until = facts.acquired_at.saturating_add(facts.expected.saturating_sub(patience));
+    let idle_since = idle_since.map(|since| since.max(excused_until));
     let revoke = revoke_reason(facts, limits, idle_since, now);
     let verdict = match idle_since {
-        _ if limits.threshold == 0 || held < limits.threshold => Verdict::Healthy,
+        _ if limits.threshold == 0 || held < patience => Verdict::Healthy,
         None => Verdict::Busy,
-        Some(since) if now.saturating_sub(since) >= limits.threshold => Verdict::Suspected(Suspicion::Unused),
+        Some(since) if now.saturating_sub(since) >= patience => Verdict::Suspected(Suspicion::Unused),
         Some(_) if limits.max_held > 0 && held >= limits.max_held.max(facts.expected) => {
             Verdict::Suspected(Suspicion::HeldByPings)
         }
@@ -217,6 +228,7 @@ fn look_again(
     now: Nanos,
 ) -> Option<Nanos> {
     let from = idle_since.unwrap_or(now);
+    let patience = limits.patience(facts);
     let mut next: Option<Nanos> = None;
     let mut at = |time: Nanos| {
         if time > now {
@@ -226,13 +238,13 @@ fn look_again(
     if limits.threshold > 0 && !verdict.is_leak() {
         if idle_since.is_none() {
             // Healthy and at work: long running from then on. An earlier checkout's deadline may bring us here before.
-            at(facts.acquired_at.saturating_add(limits.threshold));
+            at(facts.acquired_at.saturating_add(patience));
         }
-        at(from.saturating_add(limits.threshold).max(facts.acquired_at.saturating_add(limits.threshold)));
+        at(from.saturating_add(patience).max(facts.acquired_at.saturating_add(patience)));
         if limits.max_held > 0 {
             let limit = facts.acquired_at.saturating_add(limits.max_held.max(facts.expected));
             // Past it and at work: it may become idle at any moment, and would be due at once.
-            at(if limit > now { limit } else { now.saturating_add(limits.threshold / 10) });
+            at(if limit > now { limit } else { now.saturating_add((patience / 10).max(1)) });
         }
     }
     if limits.force_after > 0 {

@@ -1,4 +1,4 @@
-//! What is shown: status and metrics, the diagnosis of a shortage, the human report, OpenMetrics text.
+//! What is shown: status and metrics, the diagnosis of a shortage, the spoken report, OpenMetrics text.
 //!
 //! Pure functions of snapshots: nothing here holds a lock of the detector, keeps state, or tells anybody.
 

@@ -25,6 +25,10 @@ const STATE: &str = "db_client_connection_state";
 ///
 /// Two pools of the same name would make two series of the same labels, and a scraper would refuse the whole text:
 /// the second one is shown as `name#2`.
+///
+/// ```
+/// assert!(leakpool::monitor::openmetrics::encode(&[]).ends_with("# EOF\n"));
+/// ```
 pub fn encode(pools: &[Metrics]) -> String {
     let mut seen = HashSet::new();
     let pools = pools

@@ -1,12 +1,13 @@
-//! The human leak report. One stack per site, the facts in the order in which one asks for them.
+//! The spoken leak report. One stack per site, the facts in the order in which one asks for them.
 //!
-//! [`leak_text`] and [`report`] symbolise stacks, which is slow the first time: never call them from a thread that
+//! Both texts symbolise stacks, which is slow the first time: never ask for them from a thread that
 //! serves requests, nor with a lock held.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::detect::checkout::Activity;
-use crate::detect::event::{CheckoutInfo, human};
+use crate::detect::event::{CheckoutInfo, spoken};
 use crate::detect::site::Site;
 use crate::detect::verdict::Verdict;
 use crate::monitor::status::Metrics;
@@ -17,9 +18,11 @@ const MOST_SQL: usize = 400;
 const MOST_OF_A_SITE: usize = 5;
 
 /// Checkouts by the `file:line` where they were acquired, in the order in which each place comes first.
-pub(crate) fn by_place(checkouts: &[CheckoutInfo]) -> Vec<(String, Vec<&CheckoutInfo>)> {
+pub(crate) fn by_place<'a>(
+    checkouts: impl IntoIterator<Item = &'a CheckoutInfo>,
+) -> Vec<(String, Vec<&'a CheckoutInfo>)> {
     let mut places: Vec<(String, Vec<&CheckoutInfo>)> = Vec::new();
-    let mut index = std::collections::HashMap::new();
+    let mut index = HashMap::new();
     for checkout in checkouts {
         let place = checkout.site.place();
         let at = *index.entry(place.clone()).or_insert_with(|| {
@@ -41,7 +44,7 @@ pub(crate) fn doing(checkout: &CheckoutInfo) -> String {
         | Activity::IdleInTransaction
         | Activity::IdleInFailedTransaction => checkout.activity.words(),
     };
-    since.map_or_else(|| words.to_owned(), |since| format!("{words} for {}", human(since)))
+    since.map_or_else(|| words.to_owned(), |since| format!("{words} for {}", spoken(since)))
 }
 
 /// A text on one line: white space folded, control characters shown as spaces, cut after `most` characters.
@@ -126,9 +129,9 @@ fn headline(checkout: &CheckoutInfo, record: Record) -> &'static str {
 
 /// Who, what, since when: the lines of one checkout, each with `indent` before it.
 fn facts(text: &mut String, checkout: &CheckoutInfo, indent: &str) {
-    let _ = write!(text, "{indent}held for {}, {}", human(checkout.held), doing(checkout));
+    let _ = write!(text, "{indent}held for {}, {}", spoken(checkout.held), doing(checkout));
     if let Some(expected) = checkout.expected {
-        let _ = write!(text, ", announced as {}", human(expected));
+        let _ = write!(text, ", announced as {}", spoken(expected));
     }
     if checkout.listening {
         text.push_str(", listening");
@@ -139,7 +142,7 @@ fn facts(text: &mut String, checkout: &CheckoutInfo, indent: &str) {
     let _ = write!(text, "\n{indent}");
     match &checkout.last_sql {
         Some(sql) => {
-            let _ = write!(text, "last SQL, {} ago: {}", human(sql.age), one_line(&sql.text, MOST_SQL));
+            let _ = write!(text, "last SQL, {} ago: {}", spoken(sql.age), one_line(&sql.text, MOST_SQL));
         }
         None => text.push_str("no SQL seen"),
     }
@@ -191,13 +194,13 @@ pub fn leak_text(checkout: &CheckoutInfo) -> String {
 pub(crate) fn report(metrics: &Metrics, checkouts: &[CheckoutInfo]) -> String {
     let mut text = metrics.status.to_string();
     if let Some(oldest) = metrics.oldest_checkout {
-        let _ = write!(text, "; the oldest checkout is {} old", human(oldest));
+        let _ = write!(text, "; the oldest checkout is {} old", spoken(oldest));
     }
     let books = &metrics.books;
     let _ = writeln!(
         text,
-        "\nbooks: {} acquired = {} released + {} force-released + {} lost + {} active; {} leaks ({:.2} % of the \
-         acquires), {} recovered",
+        "\nbooks: {} acquired = {} released + {} force-released + {} lost + {} active; reported as leaked: {} ({:.2} % of \
+         the acquires), recovered: {}",
         books.acquired,
         books.released,
         books.force_released,
@@ -209,8 +212,10 @@ pub(crate) fn report(metrics: &Metrics, checkouts: &[CheckoutInfo]) -> String {
     );
 
     let (flagged, others): (Vec<_>, Vec<_>) =
-        checkouts.iter().cloned().partition(|c| c.reported || c.verdict.is_leak());
-    let mut places = by_place(&flagged);
+        checkouts.iter().partition(|c| c.reported || c.verdict.is_leak());
+    let out: HashMap<String, usize> =
+        by_place(checkouts).into_iter().map(|(place, at)| (place, at.len())).collect();
+    let mut places = by_place(flagged);
     places.sort_by_key(|(_, at)| std::cmp::Reverse(at.len()));
     if places.is_empty() {
         text.push_str("no leaks\n");
@@ -229,21 +234,20 @@ pub(crate) fn report(metrics: &Metrics, checkouts: &[CheckoutInfo]) -> String {
         if at.len() > MOST_OF_A_SITE {
             let _ = writeln!(text, "  and {} more", at.len() - MOST_OF_A_SITE);
         }
-        let out = checkouts.iter().filter(|c| c.site.place() == *place).count();
-        let _ = writeln!(text, "  this place: {}", record.text(Some(out)));
+        let _ = writeln!(text, "  this place: {}", record.text(out.get(place).copied()));
         stack(&mut text, &first.site, "  ");
     }
 
     if !others.is_empty() {
         text.push_str("\nother holders:\n");
-        for (place, at) in by_place(&others) {
+        for (place, at) in by_place(others) {
             let Some(first) = at.iter().max_by_key(|c| c.held) else { continue };
             let longest = if at.len() > 1 { "the longest " } else { "" };
             let _ = writeln!(
                 text,
                 "  {} at {place}: {longest}held for {}, {}, {}",
                 at.len(),
-                human(first.held),
+                spoken(first.held),
                 doing(first),
                 first.verdict
             );
@@ -324,8 +328,8 @@ mod tests {
         );
         assert!(text.starts_with(
             "pool \"orders\": 4 of 5 in use (80 %), 1 idle, 2 waiting; 3 flagged as leaked; the oldest checkout \
-             is 1 min 30 s old\nbooks: 100 acquired = 95 released + 1 force-released + 0 lost + 4 active; 4 leaks \
-             (4.00 % of the acquires), 0 recovered\n"
+             is 1 min 30 s old\nbooks: 100 acquired = 95 released + 1 force-released + 0 lost + 4 active; reported as \
+             leaked: 4 (4.00 % of the acquires), recovered: 0\n"
         ));
         assert!(report(&metrics("orders"), &[]).ends_with("no leaks\n"));
     }

@@ -161,6 +161,15 @@ impl PoolStatus {
 impl Metrics {
     /// Looks at every live checkout once, for the oldest.
     pub(crate) fn of(detector: &Detector, connections: Connections) -> Metrics {
+        Metrics::with_oldest(detector, connections, detector.oldest_checkout())
+    }
+
+    /// The same without a look at the checkouts: takes no lock.
+    pub(crate) fn with_oldest(
+        detector: &Detector,
+        connections: Connections,
+        oldest_checkout: Option<Duration>,
+    ) -> Metrics {
         let stats = &detector.stats;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Leaks before the books: whatever leaked had been acquired before, so the rate never exceeds 100 %.
@@ -179,7 +188,7 @@ impl Metrics {
             create_errors: get(&stats.create_errors),
             removed: get(&stats.removed),
             events_dropped: detector.sink.dropped(),
-            oldest_checkout: detector.oldest_checkout(),
+            oldest_checkout,
             leak_rate: leak_rate(leaks, books.acquired),
             min_idle: connections.min_idle,
             wait_time: stats.wait_time.snapshot(),

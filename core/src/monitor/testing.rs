@@ -13,10 +13,12 @@ use crate::detect::verdict::{Suspicion, Verdict};
 /// A site at `src/orders.rs:<line>`, in `app::orders::process`.
 pub(crate) fn site(line: u32) -> Arc<Site> {
     let table = SiteTable::new();
-    table.get(table.intern_host(&[
+    let site = table.get(table.intern_host(&[
         HostFrame::new("src/orders.rs", line, "app::orders::process"),
         HostFrame::new("src/main.rs", 7, "app::main"),
-    ]))
+    ]));
+    site.acquired_inc();
+    site
 }
 
 /// A healthy holder, idle since it was acquired `held` seconds ago.

@@ -1,8 +1,10 @@
 //! Building a pool: where its sessions are, its options, its runtime and clock.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 
 use super::Pool;
@@ -189,6 +191,7 @@ impl PoolBuilder {
                 .with_source(e)
             })?,
         };
+        check_runtime(&runtime)?;
         let name = NameClaim::claim(options.name.as_deref())?;
         target.application_name = Some(application_name(target.application_name.as_deref(), name.name()));
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
@@ -196,6 +199,22 @@ impl PoolBuilder {
         let detector = Detector::start(name.name().clone(), policy, clock, outbox.clone())?;
         let closer = Closer::shared()?;
         Ok(Pool::of(Shared::new(name, options, target, detector, outbox, runtime, closer)?))
+    }
+}
+
+/// A runtime without I/O or time would make the first acquire panic. tokio has no other way to ask.
+fn check_runtime(runtime: &Handle) -> Result<()> {
+    let able = catch_unwind(AssertUnwindSafe(|| {
+        let _enter = runtime.enter();
+        drop(tokio::time::sleep(Duration::ZERO));
+        UnixStream::pair().is_ok()
+    }));
+    match able {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(Error::new(
+            ErrorCode::NoRuntime,
+            "the tokio runtime of the pool has no I/O or no time: build it with enable_all()",
+        )),
     }
 }
 

@@ -2,8 +2,6 @@
 //! try of `sslmode=prefer`; and the request that cancels a statement. What is spoken once the stream is there is the
 //! business of whoever implements [`Establish`]. What errors mean is in `failure.rs`.
 
-#![allow(dead_code)] // Until the pool calls it.
-
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::Notification;
 
 use super::control::{BoxedClient, Control};
-use super::failure::{Phase, server_error};
+use super::failure::{FORCE_RELEASED, Phase, server_error};
 use super::shared::Shared;
 use super::tombstone;
 use crate::config::Reset;
@@ -128,14 +128,15 @@ impl Connection {
         }
         self.control.listeners.lock().clear();
         let detector = &self.shared.detector;
+        let now = detector.now();
         let mut client = Some(client);
         let outcome = if control.is_ended() || client.as_ref().is_some_and(|c| c.is_closed()) {
-            detector.release(&control.slot, self.id, State::Ended).map(|()| {
+            detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
                 control.leave_pool();
                 control.removed(RemoveReason::Lost);
             })
         } else if broken || self.shared.is_closed() {
-            detector.release(&control.slot, self.id, State::Ended).map(|()| {
+            detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
                 control.leave_pool();
                 control.end_session();
                 if broken {
@@ -149,21 +150,23 @@ impl Connection {
         } else if control.is_settled()
             && control.traffic().is_clean()
             && !control.traffic().listening
-            && self.shared.options().reset != Reset::Session
+            && self.shared.reset != Reset::Session
         {
-            detector.release(&control.slot, self.id, State::Free).map(|()| {
+            detector.release(&control.slot, self.id, State::Free, now).map(|()| {
                 if control.is_being_cancelled() {
                     self.wait_for_cancel(client.take());
                     return;
                 }
                 // Free, but in nobody's reach before the object is back in deadpool.
                 let object = control.parked.lock().object.take();
-                control.put_back(object, client.take());
+                if let Some(object) = control.reunite(object, client.take(), now) {
+                    self.shared.take_back(object, now);
+                }
             })
         } else {
             // The client goes into the slot before `returning` is published: the task may act on it at once.
             control.parked.lock().client = client.take();
-            let outcome = detector.release(&control.slot, self.id, State::Returning).map(|()| {
+            let outcome = detector.release(&control.slot, self.id, State::Returning, now).map(|()| {
                 control.task.wake_by_ref();
                 if control.is_ended() {
                     control.end_unsettled_return();
@@ -216,7 +219,7 @@ impl Connection {
 
 pub(super) fn force_released(revocation: &Revocation) -> Error {
     Error::new(ErrorCode::ForceReleased, revocation.to_string())
-        .with_sqlstate(tombstone::FORCE_RELEASED)
+        .with_sqlstate(FORCE_RELEASED)
         .with_source(revocation.clone())
 }
 

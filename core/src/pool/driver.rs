@@ -81,7 +81,7 @@ impl Driver {
         if traffic.effectful > 0 || traffic.copy_in || control.is_being_cancelled() {
             return false;
         }
-        let Some(reset) = control.shared.upgrade().map(|s| s.options().reset) else {
+        let Some(reset) = control.shared.upgrade().map(|s| s.reset) else {
             // The pool is gone: there is nobody to lend it to.
             control.refuse_return(word.generation);
             return false;

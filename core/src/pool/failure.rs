@@ -1,11 +1,10 @@
 //! What an error of the server or of the wire means: its code and its sentence. And when several servers were tried,
 //! which of their errors counts.
 
-#![allow(dead_code)] // Until the pool calls it.
-
 use std::error::Error as StdError;
 use std::io;
 
+use super::exchange::ServerError;
 use super::tls;
 use crate::error::{Error, ErrorCode};
 
@@ -18,24 +17,14 @@ pub(crate) enum Phase {
     InUse,
 }
 
-/// The SQLSTATE with which the fence of a revoked checkout answers.
-pub(crate) const FENCED: &str = "LP001";
+/// The SQLSTATE with which the fence of a revoked checkout answers. PostgreSQL has no class `LP`.
+pub const FORCE_RELEASED: &str = "LP001";
 
 /// An error of `tokio-postgres` as one of ours; `at` names the server. The original is kept as the source.
 pub(crate) fn server_error(e: tokio_postgres::Error, at: &str, phase: Phase) -> Error {
     if let Some(db) = e.as_db_error() {
-        let state = db.code().code().to_owned();
-        let code = code_of(&state, phase);
-        let said = format!("{} (SQLSTATE {state})", db.message());
-        let sentence = if code == ErrorCode::ForceReleased {
-            db.message().to_owned()
-        } else {
-            match phase {
-                Phase::Connecting => format!("{at}: {said}"),
-                Phase::InUse => said,
-            }
-        };
-        return Error::new(code, sentence).with_sqlstate(state).with_source(e);
+        let said = said(db.code().code(), db.message(), at, phase);
+        return said.with_source(e);
     }
     if let Some(io) = find::<io::Error>(&e) {
         let tls = io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
@@ -75,9 +64,25 @@ pub(crate) fn server_error(e: tokio_postgres::Error, at: &str, phase: Phase) -> 
     Error::new(code, sentence).with_source(e)
 }
 
+/// An error that came in a raw exchange. All its fields are kept as the source.
+pub(crate) fn exchange_error(e: ServerError, at: &str, phase: Phase) -> Error {
+    said(e.code(), e.message(), at, phase).with_source(e)
+}
+
+/// What the server said, as one of ours.
+fn said(state: &str, message: &str, at: &str, phase: Phase) -> Error {
+    let code = code_of(state, phase);
+    let sentence = match (code, phase) {
+        (ErrorCode::ForceReleased, _) => message.to_owned(),
+        (_, Phase::Connecting) => format!("{at}: {message} (SQLSTATE {state})"),
+        (_, Phase::InUse) => format!("{message} (SQLSTATE {state})"),
+    };
+    Error::new(code, sentence).with_sqlstate(state)
+}
+
 fn code_of(state: &str, phase: Phase) -> ErrorCode {
     match (phase, state) {
-        (_, FENCED) => ErrorCode::ForceReleased,
+        (_, FORCE_RELEASED) => ErrorCode::ForceReleased,
         (Phase::Connecting, "28P01" | "28000") => ErrorCode::AuthenticationFailed,
         (Phase::Connecting, "3D000") => ErrorCode::DatabaseMissing,
         (Phase::Connecting, "53300") => ErrorCode::ServerConnectionLimit,
@@ -183,7 +188,7 @@ mod tests {
             ("57P03", ErrorCode::Unreachable, ErrorCode::Database),
             ("25P03", ErrorCode::Database, ErrorCode::ConnectionLost),
             ("42P01", ErrorCode::Database, ErrorCode::Database),
-            (FENCED, ErrorCode::ForceReleased, ErrorCode::ForceReleased),
+            (FORCE_RELEASED, ErrorCode::ForceReleased, ErrorCode::ForceReleased),
         ] {
             assert_eq!(code_of(state, Phase::Connecting), connecting, "{state}");
             assert_eq!(code_of(state, Phase::InUse), in_use, "{state}");

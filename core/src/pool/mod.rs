@@ -10,9 +10,8 @@ mod connection;
 mod control;
 mod driver;
 mod establish;
-mod exchange;
+pub mod exchange;
 pub(crate) mod failure;
-mod fork;
 mod manager;
 mod names;
 mod protocol;
@@ -39,11 +38,11 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::alert::{Events, Subscription};
+use crate::alert::{Events, StillOut, Subscription};
 use crate::config::{LeakPolicy, PoolOptions};
 use crate::detect::checkout::{CheckoutId, Extras};
 use crate::detect::event::{CheckoutInfo, Event, EventKind};
-use crate::detect::site::{HostFrame, SiteId};
+use crate::detect::site::{HostFrame, Site, SiteId};
 use crate::detect::verdict::RevokeReason;
 use crate::detect::{Beginning, Detector};
 use crate::error::{Error, ErrorCode, Result};
@@ -53,7 +52,7 @@ use shared::{Shared, Wish};
 
 pub use builder::PoolBuilder;
 pub use connection::{CancelHandle, Connection, Notifications};
-pub use tombstone::FORCE_RELEASED;
+pub use failure::FORCE_RELEASED;
 pub use transaction::OwnedTransaction;
 
 /// A pool of connections to a PostgreSQL server that finds its leaks. Cheap to clone; all clones are one pool.
@@ -290,6 +289,11 @@ impl Pool {
         self.checkouts().into_iter().filter(|c| c.reported || c.verdict.is_leak()).collect()
     }
 
+    /// Every line that has acquired so far, with its record: acquired, leaked, recovered, force-released.
+    pub fn sites(&self) -> Vec<Arc<Site>> {
+        self.detector().sites.sites()
+    }
+
     /// The human text: who leaks, grouped by the line that acquired. Symbolises stacks, so it may take a while
     /// the first time (0.1 s); not for a hot path.
     pub fn report(&self) -> String {
@@ -391,16 +395,22 @@ impl Pool {
         self.0.is_closed()
     }
 
-    /// For tests: panics, with the report, if a checkout is live that should have been released.
+    /// For the end of a test: an error, whose `Debug` is the report, if anything is still held.
     ///
-    /// # Panics
-    /// If anything is held.
-    #[track_caller]
-    #[allow(clippy::panic)]
-    pub fn assert_no_leaks(&self) {
-        if !self.checkouts().is_empty() {
-            panic!("connections of pool {:?} are still held:\n{}", self.name(), self.report());
+    /// # Errors
+    /// [`StillOut`] with every checkout that has not ended.
+    ///
+    /// ```no_run
+    /// # fn f(pool: leakpool::Pool) {
+    /// pool.assert_no_leaks().unwrap();
+    /// # }
+    /// ```
+    pub fn assert_no_leaks(&self) -> std::result::Result<(), StillOut> {
+        let checkouts = self.checkouts();
+        if checkouts.is_empty() {
+            return Ok(());
         }
+        Err(StillOut::new(monitor::report::report(&self.metrics(), &checkouts), checkouts))
     }
 
     /// Inlined, so that the stack is walked from the acquire's own frame. In a forked child nothing is captured: the

@@ -6,13 +6,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::task::Wake;
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use socket2::{Domain, Socket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -24,6 +23,7 @@ use super::control::Control;
 use super::stream::Stream;
 use crate::detect::checkout::{CheckoutId, State};
 use crate::error::{Error, ErrorCode, Result};
+use crate::process::{OfProcess, Process, Singleton};
 
 /// The longest that a cancel request may take to be delivered.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
@@ -69,45 +69,39 @@ impl Drop for EndingGuard {
 #[derive(Debug)]
 pub(crate) struct Closer {
     jobs: mpsc::UnboundedSender<Job>,
-    pid: u32,
+    process: Process,
 }
 
-static CURRENT: Mutex<Weak<Closer>> = Mutex::new(Weak::new());
+static CURRENT: Singleton<Closer> = Singleton::new();
+
+impl OfProcess for Closer {
+    fn process(&self) -> Process {
+        self.process
+    }
+}
 
 impl Closer {
     /// The process's closer; its thread is started if there is none.
     pub(crate) fn shared() -> Result<Arc<Closer>> {
-        let mut current = CURRENT.lock();
-        if let Some(closer) = current.upgrade().filter(|c| c.pid == std::process::id()) {
-            return Ok(closer);
-        }
-        let (jobs, mut todo) = mpsc::unbounded_channel();
-        let failed = |e: io::Error| {
-            Error::new(ErrorCode::LimitReached, "the closer thread cannot be started").with_source(e)
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        thread::Builder::new()
-            .name("leakpool-closer".into())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    let mut running = tokio::task::JoinSet::new();
-                    while let Some(job) = todo.recv().await {
-                        running.spawn(work(job));
-                        while running.try_join_next().is_some() {}
-                    }
-                    while running.join_next().await.is_some() {}
-                });
-            })
-            .map_err(failed)?;
-        let closer = Arc::new(Closer { jobs, pid: std::process::id() });
-        *current = Arc::downgrade(&closer);
-        Ok(closer)
+        CURRENT.get_or_make(|| {
+            let (jobs, todo) = mpsc::unbounded_channel();
+            let failed = |e: io::Error| {
+                Error::new(ErrorCode::LimitReached, "the closer thread cannot be started").with_source(e)
+            };
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+            thread::Builder::new()
+                .name("leakpool-closer".into())
+                .spawn(move || runtime.block_on(run(todo)))
+                .map_err(failed)?;
+            Ok(Closer { jobs, process: Process::current() })
+        })
     }
 
     /// Ends a session; `ending` counts it until the server has let go of it.
     pub(crate) fn end(&self, session: Ending, ending: &Arc<AtomicUsize>) {
         // After a fork there is no thread, and the socket is the parent's: it must not be shut down here.
-        if self.pid != std::process::id() {
+        if !self.process.is_current() {
             return;
         }
         if let Err(unsent) = self.jobs.send(Job::End(session, EndingGuard::new(ending))) {
@@ -124,6 +118,16 @@ impl Closer {
             control.cancels.fetch_sub(1, Ordering::SeqCst);
         }
     }
+}
+
+/// Works until the last share is gone, and then until what was begun is done.
+async fn run(mut todo: mpsc::UnboundedReceiver<Job>) {
+    let mut running = tokio::task::JoinSet::new();
+    while let Some(job) = todo.recv().await {
+        running.spawn(work(job));
+        while running.try_join_next().is_some() {}
+    }
+    while running.join_next().await.is_some() {}
 }
 
 async fn work(job: Job) {

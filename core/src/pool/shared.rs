@@ -20,12 +20,11 @@ use tokio::sync::{Notify, Semaphore};
 use super::connection::Connection;
 use super::control::Control;
 use super::establish;
-use super::fork::Process;
 use super::manager::{Conn, Manager};
 use super::revoke::{Closer, Ending};
 use crate::alert::dispatch::Outbox;
 use crate::clock::{Nanos, nanos};
-use crate::config::{ConnectConfig, PoolOptions};
+use crate::config::{ConnectConfig, PoolOptions, Reset};
 use crate::detect::event::{AcquirePhase, CheckoutInfo, EventData, Exhausted, RemoveReason};
 use crate::detect::site::SiteId;
 use crate::detect::stats::count;
@@ -34,6 +33,7 @@ use crate::detect::{Beginning, Detector, Upkeep};
 use crate::error::{Error, ErrorCode, Result};
 use crate::monitor::diagnosis::{Shortage, diagnose};
 use crate::monitor::status::Connections;
+use crate::process::Process;
 
 pub(crate) struct Shared {
     /// Itself, for what upkeep starts.
@@ -48,6 +48,11 @@ pub(crate) struct Shared {
     idle: managed::Pool<Manager>,
     permits: Semaphore,
     sizing: Mutex<Sizing>,
+    /// Permits to swallow as they come back, after the pool was made smaller while they were out. Grows under
+    /// `sizing` only.
+    debt: AtomicUsize,
+    /// What a return does; does not change while the pool lives.
+    pub(crate) reset: Reset,
     closer: Mutex<Option<Arc<Closer>>>,
     /// Sessions that have left the pool and may still exist on the server.
     pub(crate) ending: Arc<AtomicUsize>,
@@ -72,8 +77,6 @@ const SETTLING: Duration = Duration::from_millis(2);
 /// Held for a few additions.
 struct Sizing {
     max_size: usize,
-    /// Permits to swallow as they come back, after the pool was made smaller while they were out.
-    debt: usize,
     /// The most that deadpool was ever told; it is only ever told more (its `resize` loses count downwards).
     told: usize,
 }
@@ -150,13 +153,15 @@ impl Shared {
         let shared = Arc::new_cyclic(|me: &Weak<Shared>| Shared {
             me: me.clone(),
             name: detector.name().clone(),
-            options: RwLock::new(Arc::new(options)),
             target,
             runtime,
             process: Process::current(),
             idle,
             permits: Semaphore::new(max_size),
-            sizing: Mutex::new(Sizing { max_size, debt: 0, told: max_size }),
+            debt: AtomicUsize::new(0),
+            reset: options.reset,
+            options: RwLock::new(Arc::new(options)),
+            sizing: Mutex::new(Sizing { max_size, told: max_size }),
             closer: Mutex::new(Some(closer)),
             ending: Arc::default(),
             connecting: AtomicUsize::new(0),
@@ -194,14 +199,35 @@ impl Shared {
 
     /// A place is free again.
     pub(crate) fn put_permit(&self) {
-        {
-            let mut sizing = self.sizing.lock();
-            if sizing.debt > 0 {
-                sizing.debt -= 1;
-                return;
-            }
+        if self.repay() {
+            return;
         }
         self.permits.add_permits(1);
+        if self.is_closed() {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// True if this place is one too many since the pool was made smaller: it is gone for good.
+    #[inline]
+    fn repay(&self) -> bool {
+        self.debt.load(Ordering::SeqCst) > 0
+            && self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |debt| debt.checked_sub(1)).is_ok()
+    }
+
+    /// A connection has come back and is clean: to be lent again, unless there is a reason against it.
+    pub(crate) fn take_back(&self, object: Object<Manager>, now: Nanos) {
+        if self.repay() {
+            return self.discard(Object::take(object), RemoveReason::Resized);
+        }
+        match self.unfit(&object.control, now) {
+            None => drop(object),
+            Some(reason) => self.discard(Object::take(object), reason),
+        }
+        self.permits.add_permits(1);
+        if self.settle_waiters.load(Ordering::SeqCst) > 0 {
+            self.returned.notify_waiters();
+        }
         if self.is_closed() {
             self.changed.notify_waiters();
         }
@@ -232,7 +258,7 @@ impl Shared {
     }
 
     /// Why a connection is not lent again.
-    fn unfit(&self, control: &Control, now: Nanos) -> Option<RemoveReason> {
+    pub(crate) fn unfit(&self, control: &Control, now: Nanos) -> Option<RemoveReason> {
         if control.is_ended() {
             return Some(RemoveReason::Lost);
         }
@@ -243,7 +269,7 @@ impl Shared {
     }
 
     /// A connection that is idle and out of deadpool leaves.
-    fn discard(&self, mut conn: Conn, reason: RemoveReason) {
+    pub(crate) fn discard(&self, mut conn: Conn, reason: RemoveReason) {
         let pid = conn.control.slot.stamps.backend_pid();
         if let Some(client) = conn.client.take() {
             conn.control.parked.lock().client = Some(client);
@@ -521,13 +547,6 @@ impl Shared {
         }
     }
 
-    /// A connection is idle again.
-    pub(crate) fn came_back(&self) {
-        if self.settle_waiters.load(Ordering::SeqCst) > 0 {
-            self.returned.notify_waiters();
-        }
-    }
-
     async fn until_closed(&self) {
         loop {
             let changed = self.changed.notified();
@@ -579,12 +598,13 @@ impl Shared {
                 self.idle.resize(max_size);
             }
             if max_size > before {
-                let forgiven = sizing.debt.min(max_size - before);
-                sizing.debt -= forgiven;
-                self.permits.add_permits(max_size - before - forgiven);
+                for _ in before..max_size {
+                    self.put_permit();
+                }
             } else {
                 let surplus = before - max_size;
-                sizing.debt += surplus - self.permits.forget_permits(surplus);
+                let out = surplus - self.permits.forget_permits(surplus);
+                self.debt.fetch_add(out, Ordering::SeqCst);
             }
         }
         self.detector.capacity.store(max_size, Ordering::Relaxed);
@@ -710,6 +730,7 @@ impl Shared {
             () = limit => {}
         }
         self.outbox.flushed().await;
+        self.outbox.close();
         self.detector.stop();
         let closer = self.closer.lock().take();
         drop(closer);

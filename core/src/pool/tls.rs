@@ -3,8 +3,6 @@
 //!
 //! The configuration is made for each connection, so that renewed certificates are used as soon as they are there.
 
-#![allow(dead_code)] // Until the pool calls it.
-
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -105,7 +105,7 @@ async fn an_unread_result_leaks() {
     let events = pool.events(&[EventKind::Leak]);
     let held = pool.acquire().await.unwrap();
     let none: [i32; 0] = [];
-    let sql = "SELECT repeat('x', 10000) FROM generate_series(1, 5000)";
+    let sql = "SELECT repeat('x', 10000) FROM generate_series(1, 2000)";
     let mut rows = Box::pin(held.query_raw(sql, none).await.unwrap());
     rows.next().await.unwrap().unwrap();
     eventually("nobody reads", || activity(&pool) == Activity::Stalled).await;

@@ -153,7 +153,7 @@ async fn an_unread_result_is_read_to_its_end_or_closed() {
         let held = pool.acquire().await.unwrap();
         let pid = held.backend_pid();
         let none: [i32; 0] = [];
-        let sql = "SELECT repeat('x', 10000) FROM generate_series(1, 5000)";
+        let sql = "SELECT repeat('x', 10000) FROM generate_series(1, 2000)";
         let mut rows = Box::pin(held.query_raw(sql, none).await.unwrap());
         rows.next().await.unwrap().unwrap();
         eventually("nobody reads", || pool.checkouts()[0].activity == Activity::Stalled).await;

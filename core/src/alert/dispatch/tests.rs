@@ -77,7 +77,7 @@ fn alone() -> Arc<Outbox> {
     let shared = Arc::new(Shared::default());
     let for_thread = shared.clone();
     thread::spawn(move || run(&for_thread));
-    with(Arc::new(Dispatcher { shared, pid: std::process::id() }))
+    with(Arc::new(Dispatcher { shared, process: Process::current() }))
 }
 
 fn with(dispatcher: Arc<Dispatcher>) -> Arc<Outbox> {
@@ -308,16 +308,13 @@ fn all_outboxes_share_one_dispatcher() {
 #[test]
 fn in_a_forked_child_nothing_waits_for_a_lock_that_nobody_will_let_go() {
     let shared = Arc::new(Shared::default());
-    let outbox = with(Arc::new(Dispatcher { shared: shared.clone(), pid: 0 }));
-    let events = {
-        let mut events = outbox.events(EventKind::ALL, 1);
-        events.pretend_forked();
-        events
-    };
+    let outbox = with(Arc::new(Dispatcher { shared: shared.clone(), process: Process::foreign() }));
     let queue = outbox.queue.clone();
     let _items = queue.items.lock();
     let _subscribers = queue.subscribers.lock();
     let _state = shared.state.lock();
+    let events = outbox.events(EventKind::ALL, 1);
+    drop(outbox.subscribe(EventKind::ALL, |_| {}));
     outbox.send(numbered(0));
     outbox.run(|| {});
     assert!(!outbox.flush(LONG));
@@ -335,4 +332,22 @@ fn a_held_dispatcher_delays_but_never_blocks_the_sender() {
     assert!(events.try_recv().is_none());
     gate.open();
     assert_eq!(events.recv_timeout(LONG).as_ref().map(number), Some(1));
+}
+
+#[test]
+fn one_callback_can_end_the_next_before_its_turn() {
+    let outbox = Outbox::new().unwrap();
+    let second: Arc<Mutex<Option<Subscription>>> = Arc::default();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (victim, count) = (second.clone(), calls.clone());
+    let _first = outbox.subscribe(&[EventKind::Utilization], move |_| {
+        let victim = victim.lock().take();
+        drop(victim);
+    });
+    *second.lock() = Some(outbox.subscribe(&[EventKind::Utilization], move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    }));
+    outbox.send(numbered(0));
+    assert!(outbox.flush(LONG));
+    assert_eq!(calls.load(Ordering::SeqCst), 0, "its guard was gone before the event was told to it");
 }

@@ -67,6 +67,10 @@ pub(super) fn native(function: Option<&str>, file: Option<&str>) -> Origin {
     if let Some(origin) = in_libc(function, file) {
         return origin;
     }
+    // What catch_unwind is compiled to: it has a name, and neither path nor file.
+    if file.is_none() && function == Some("__rust_try") {
+        return Origin::package("std", None);
+    }
     let package = function.and_then(|function| Some(function.split_once("::")?.0));
     let vendored = file.is_some_and(|file| parts(file).any(|part| part == "vendor"));
     match package {

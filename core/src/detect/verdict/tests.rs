@@ -113,7 +113,26 @@ fn every_verdict_at_its_boundary() {
             None,
         ),
         ("expected beyond force release", expects(400, unused()), LIMITS, 399, Expected, None),
-        ("expected less than the threshold", expects(10, unused()), LIMITS, 29, Healthy, None),
+        ("beyond force release, and over", expects(400, unused()), LIMITS, 400, Suspected(Unused), None),
+        ("as patient then as with others", expects(400, unused()), LIMITS, 569, Suspected(Unused), None),
+        (
+            "and taken back after that",
+            expects(400, unused()),
+            LIMITS,
+            570,
+            Suspected(Unused),
+            Some(RevokeReason::Unused),
+        ),
+        ("its own limit below the threshold", expects(10, unused()), LIMITS, 9, Expected, None),
+        (
+            "its own limit below the threshold, over",
+            expects(10, unused()),
+            LIMITS,
+            10,
+            Suspected(Unused),
+            None,
+        ),
+        ("its own limit below the threshold, in use", expects(10, used(5)), LIMITS, 12, Busy, None),
         ("before force release", unused(), LIMITS, 199, Suspected(Unused), None),
         ("at force release", unused(), LIMITS, 200, Suspected(Unused), force),
         ("force release counts from the last use", used(100), LIMITS, 299, Suspected(Unused), None),
@@ -163,8 +182,8 @@ fn the_first_look_is_at_the_first_limit() {
     assert_eq!(first(30, 0, 0), 30);
     assert_eq!(first(0, 0, 0), 0, "never");
     assert_eq!(first(30, 200, 100), 100);
-    assert_eq!(first(30, 200, 10), 30);
-    assert_eq!(first(0, 0, 100), 100);
+    assert_eq!(first(30, 200, 10), 10);
+    assert_eq!(first(0, 0, 100), 0, "detection is off");
 }
 
 /// What makes a sweep say or do something.

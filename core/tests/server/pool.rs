@@ -1,0 +1,272 @@
+//! What a pool is expected to do: sizes, warm connections, notifications, COPY, pipelining, cancel, other ways in.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt, TryStreamExt, pin_mut};
+use leakpool::{ErrorCode, EventKind, Pool, Reset};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn notifications_arrive_on_the_handle_that_listens() {
+    let pool = builder().max_size(2).build().unwrap();
+    let listener = pool.acquire().await.unwrap();
+    let mut notifications = listener.notifications();
+    listener.batch_execute("LISTEN orders").await.unwrap();
+    pool.execute("SELECT pg_notify('orders', 'paid 42')", &[]).await.unwrap();
+    let told = notifications.recv().await.unwrap();
+    assert_eq!((told.channel(), told.payload()), ("orders", "paid 42"));
+    assert!(pool.checkouts()[0].listening);
+    drop(listener);
+    assert!(notifications.next().await.is_none(), "they end with the checkout");
+    eventually("it has settled", || pool.status().idle == 2).await;
+    // The next holder of that session hears nothing of it.
+    let (a, b) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    for next in [&a, &b] {
+        let channels = next.fetch("SELECT pg_listening_channels()", &[]).await.unwrap();
+        assert!(channels.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn copy_pipelining_and_transactions_work_through_the_handle() {
+    let pool = builder().max_size(1).build().unwrap();
+    let mut held = pool.acquire().await.unwrap();
+    held.batch_execute("CREATE TEMP TABLE copied (id int, name text)").await.unwrap();
+    let sink = held.copy_in("COPY copied FROM STDIN").await.unwrap();
+    pin_mut!(sink);
+    sink.send(Bytes::from_static(b"1\tone\n2\ttwo\n")).await.unwrap();
+    assert_eq!(sink.finish().await.unwrap(), 2);
+    let out = held.copy_out("COPY copied TO STDOUT").await.unwrap();
+    let out: Vec<Bytes> = out.try_collect().await.unwrap();
+    assert_eq!(out.concat(), b"1\tone\n2\ttwo\n");
+    let (a, b, c) = tokio::join!(
+        held.query_one("SELECT 1", &[]),
+        held.query_one("SELECT 2", &[]),
+        held.query_one("SELECT 3", &[]),
+    );
+    let values: Vec<i32> = [a, b, c].into_iter().map(|row| row.unwrap().get(0)).collect();
+    assert_eq!(values, [1, 2, 3]);
+    {
+        let transaction = held.transaction().await.unwrap();
+        transaction.execute("INSERT INTO copied VALUES (3, 'three')", &[]).await.unwrap();
+        // Dropped: rolled back.
+    }
+    let count = held.query_one("SELECT count(*) FROM copied", &[]).await.unwrap();
+    assert_eq!(count.get::<_, i64>(0), 2);
+    drop(held);
+    pool.assert_no_leaks().unwrap();
+    eventually("it has settled", || pool.status().idle == 1).await;
+    assert_eq!(pool.metrics().dirty_releases, 0, "all of that is good manners");
+}
+
+#[tokio::test]
+async fn an_owned_transaction_commits_or_is_rolled_back() {
+    let pool = builder().max_size(1).build().unwrap();
+    pool.execute("CREATE TEMP TABLE kept (id int)", &[]).await.unwrap();
+    let transaction = pool.begin().await.unwrap();
+    transaction.run("INSERT INTO kept VALUES ($1)", &[&1_i32]).await.unwrap();
+    transaction.commit().await.unwrap();
+    let transaction = pool.begin().await.unwrap();
+    transaction.run("INSERT INTO kept VALUES ($1)", &[&2_i32]).await.unwrap();
+    drop(transaction);
+    let rows = pool.query("SELECT id FROM kept", &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|r| r.get::<_, i32>(0)).collect::<Vec<_>>(), [1]);
+    assert_eq!(pool.metrics().dirty_releases, 0);
+}
+
+#[tokio::test]
+async fn a_plan_that_has_become_invalid_is_prepared_anew() {
+    let pool = builder().max_size(1).build().unwrap();
+    pool.execute("CREATE TEMP TABLE changing (a int)", &[]).await.unwrap();
+    assert_eq!(pool.query("SELECT * FROM changing", &[]).await.unwrap().len(), 0);
+    let held = pool.acquire().await.unwrap();
+    held.batch_execute("ALTER TABLE changing ADD b text; INSERT INTO changing VALUES (1, 'x')")
+        .await
+        .unwrap();
+    assert_eq!(held.fetch("SELECT * FROM changing", &[]).await.unwrap()[0].len(), 2);
+    held.batch_execute("DEALLOCATE ALL").await.unwrap();
+    assert_eq!(held.fetch("SELECT * FROM changing", &[]).await.unwrap()[0].len(), 2);
+}
+
+#[tokio::test]
+async fn without_a_statement_cache_no_statement_has_a_name() {
+    // PgBouncer before 1.21 in transaction mode, where there is one; else the server itself, where it can be seen.
+    let bouncer = std::env::var("PGBOUNCER_URL").ok();
+    let dsn = bouncer.clone().unwrap_or_else(url);
+    let pool = Pool::builder().dsn(&dsn).statement_cache(false).max_size(3).build().unwrap();
+    for n in 0..20_i32 {
+        let rows = pool.query("SELECT $1 + 1, $2 || '!', $3", &[&n, &"so", &Some(1.5_f64)]).await.unwrap();
+        assert_eq!(rows[0].get::<_, i32>(0), n + 1);
+        assert_eq!(rows[0].get::<_, String>(1), "so!");
+        assert_eq!(rows[0].get::<_, f64>(2), 1.5);
+    }
+    let named = pool.query("SELECT count(*) FROM pg_prepared_statements", &[]).await.unwrap();
+    assert_eq!(named[0].get::<_, i64>(0), 0);
+    if bouncer.is_none() {
+        println!("PGBOUNCER_URL is not set: tried without PgBouncer");
+    }
+}
+
+#[tokio::test]
+async fn the_pool_can_be_made_smaller_and_larger_while_connections_are_out() {
+    let pool = builder().max_size(6).build().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(pool.acquire().await.unwrap());
+    }
+    pool.resize(2).unwrap();
+    assert_eq!(pool.try_acquire().unwrap_err().code(), ErrorCode::NoneIdle);
+    pool.resize(4).unwrap();
+    assert_eq!(pool.try_acquire().unwrap_err().code(), ErrorCode::NoneIdle);
+    held.clear();
+    for _ in 0..4 {
+        held.push(pool.acquire().await.unwrap());
+    }
+    assert_eq!(pool.try_acquire().unwrap_err().code(), ErrorCode::NoneIdle, "4, and not one more");
+    assert_eq!(pool.status().max_size, 4);
+    held.clear();
+    eventually("surplus connections are gone", || pool.status().size <= 4).await;
+    let e = pool.resize(0).unwrap_err();
+    assert_eq!(e.code(), ErrorCode::InvalidOption);
+    assert!(e.to_string().contains("max_size"), "{e}");
+}
+
+#[tokio::test]
+async fn connections_are_kept_warm_and_closed_when_idle_for_too_long() {
+    let (pool, clock) = on_manual_clock(|b| b.max_size(4).min_idle(1).idle_timeout(Duration::from_secs(60)));
+    let removed = pool.events(&[EventKind::Remove]);
+    eventually("one is warm before anybody asks", || pool.status().idle == 1).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(pool.acquire().await.unwrap());
+    }
+    held.clear();
+    eventually("all are back", || pool.status().idle == 4).await;
+    clock.advance(Duration::from_secs(61));
+    eventually("three were surplus", || pool.status().size == 1).await;
+    for _ in 0..3 {
+        assert!(removed.recv_timeout(Duration::from_secs(20)).is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_lifetime_and_its_uses() {
+    let (pool, clock) =
+        on_manual_clock(|b| b.max_size(1).max_uses(2).max_lifetime(Duration::from_secs(3600)));
+    let pid = |c: &leakpool::Connection| c.backend_pid().unwrap();
+    let first = pid(&pool.acquire().await.unwrap());
+    assert_eq!(pid(&pool.acquire().await.unwrap()), first);
+    let second = pid(&pool.acquire().await.unwrap());
+    assert_ne!(second, first, "two uses are over");
+    clock.advance(Duration::from_secs(3600));
+    assert_ne!(pid(&pool.acquire().await.unwrap()), second, "its life is over");
+}
+
+#[tokio::test]
+async fn a_cancel_of_the_past_does_nothing_to_the_next_holder() {
+    let pool = builder().max_size(1).build().unwrap();
+    let held = pool.acquire().await.unwrap();
+    let handle = held.cancel_handle();
+    handle.cancel().unwrap();
+    drop(held);
+    let next = pool.acquire().await.unwrap();
+    assert_eq!(handle.cancel().unwrap_err().code(), ErrorCode::AlreadyReleased);
+    next.batch_execute("SELECT pg_sleep(0.05)").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_reset_leaves_nothing_but_prepared_statements() {
+    let pool = builder().max_size(1).reset(Reset::Session).build().unwrap();
+    let held = pool.acquire().await.unwrap();
+    held.fetch("SELECT 'kept'", &[]).await.unwrap();
+    held.batch_execute(
+        "SET work_mem = '77MB'; CREATE TEMP TABLE gone (x int); SELECT pg_advisory_lock(1); LISTEN gone; \
+         DECLARE gone CURSOR WITH HOLD FOR SELECT 1",
+    )
+    .await
+    .unwrap();
+    drop(held);
+    let next = pool.acquire().await.unwrap();
+    let row = next
+        .query_one(
+            "SELECT current_setting('work_mem'), to_regclass('pg_temp.gone')::text, \
+             (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()), \
+             (SELECT count(*) FROM pg_listening_channels()), \
+             (SELECT count(*) FROM pg_cursors WHERE name = 'gone'), \
+             (SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%kept%')",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_ne!(row.get::<_, String>(0), "77MB");
+    assert_eq!(row.get::<_, Option<String>>(1), None);
+    let counts: Vec<i64> = (2..6).map(|i| row.get(i)).collect();
+    assert_eq!(counts[..3], [0, 0, 0]);
+    assert!(counts[3] >= 1, "prepared statements are kept");
+}
+
+#[tokio::test]
+async fn the_pools_name_is_what_the_server_shows() {
+    let pool = builder().name("shown-to-the-server").build().unwrap();
+    let rows = pool.query("SELECT current_setting('application_name')", &[]).await.unwrap();
+    assert_eq!(rows[0].get::<_, String>(0), "shown-to-the-server");
+    let e = builder().name("shown-to-the-server").build().unwrap_err();
+    assert_eq!(e.code(), ErrorCode::InvalidOption);
+    assert!(e.to_string().contains("another pool"), "{e}");
+    drop(pool);
+    builder().name("shown-to-the-server").build().unwrap();
+}
+
+/// The URL of the test server with other parameters.
+fn url_with(parameters: &str) -> String {
+    let url = url();
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}{parameters}")
+}
+
+#[tokio::test]
+async fn the_wire_is_watched_and_sessions_are_taken_back_under_tls_too() {
+    if std::env::var("LEAKPOOL_TEST_CERTS").is_err() {
+        println!("LEAKPOOL_TEST_CERTS is not set: the server has no TLS");
+        return;
+    }
+    let dsn = url_with("sslmode=require&channel_binding=require");
+    let watcher = observer().await;
+    let pool = Pool::builder().dsn(&dsn).max_size(1).build().unwrap();
+    let held = pool.acquire().await.unwrap();
+    let ssl = held.query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[]).await.unwrap();
+    assert!(ssl.get::<_, bool>(0));
+    let big = held.query_one("SELECT repeat('x', 3000000)", &[]).await.unwrap();
+    assert_eq!(big.get::<_, &str>(0).len(), 3_000_000);
+    let pid = held.backend_pid().unwrap();
+    {
+        let sleeping = held.batch_execute("SELECT pg_sleep(600)");
+        pin_mut!(sleeping);
+        tokio::select! {
+            _ = &mut sleeping => panic!("slept"),
+            () = eventually("it runs", || pool.checkouts()[0].executing_for.is_some()) => {}
+        }
+        pool.force_release(pool.checkouts()[0].id).unwrap();
+        assert_eq!(sleeping.await.unwrap_err().code().unwrap().code(), leakpool::FORCE_RELEASED);
+    }
+    session_gone(&watcher, pid).await;
+    pool.acquire().await.unwrap().batch_execute("SELECT 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_as_good() {
+    let Ok(directory) = std::env::var("LEAKPOOL_TEST_SOCKET_DIR") else {
+        println!("LEAKPOOL_TEST_SOCKET_DIR is not set: no unix socket to try");
+        return;
+    };
+    let pool = Pool::builder().dsn(&url_with(&format!("host={directory}"))).max_size(1).build().unwrap();
+    let watcher = observer().await;
+    let held = pool.acquire().await.unwrap();
+    let address = held.query_one("SELECT inet_client_addr() IS NULL", &[]).await.unwrap();
+    assert!(address.get::<_, bool>(0), "a unix socket has no address");
+    let pid = held.backend_pid().unwrap();
+    pool.force_release(held.id()).unwrap();
+    session_gone(&watcher, pid).await;
+}
