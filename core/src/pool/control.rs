@@ -122,6 +122,8 @@ pub(crate) struct Control {
     pub(crate) closing: AtomicBool,
     /// The task has ended: there is no session any more.
     pub(crate) ended: AtomicBool,
+    /// Counted among the tasks that a close waits for.
+    counted: AtomicBool,
     /// True while the observer waits for the server; false while the client does not read what is there.
     pub(crate) read_blocked: AtomicBool,
     /// Process id and secret of the backend, for a cancel.
@@ -160,7 +162,6 @@ impl Control {
         let detector = shared.detector.clone();
         let now = detector.now();
         let max_uses = shared.options().max_uses;
-        shared.task_began();
         let control = Arc::new(Control {
             slot,
             detector,
@@ -170,6 +171,7 @@ impl Control {
             revocation: OnceLock::new(),
             closing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
             read_blocked: AtomicBool::new(false),
             key: AtomicU64::new(0),
             peer,
@@ -318,13 +320,30 @@ impl Control {
         } else {
             self.end_unsettled_return();
         }
-        if let Some(shared) = self.shared.upgrade() {
-            if self.slot.word().state == State::Free && !self.closing.load(Ordering::SeqCst) {
-                shared.idle_died(format!(
-                    "an idle connection to {} ended: the server closed it, or the network did",
-                    self.peer
-                ));
-            }
+        if self.slot.word().state == State::Free
+            && !self.closing.load(Ordering::SeqCst)
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.idle_died(format!(
+                "an idle connection to {} ended: the server closed it, or the network did",
+                self.peer
+            ));
+        }
+        self.session_ended();
+    }
+
+    /// There is a task now that drives the session.
+    pub(crate) fn task_began(&self, shared: &Shared) {
+        self.counted.store(true, Ordering::SeqCst);
+        shared.task_began();
+    }
+
+    /// The task has let go of its session, once: a close waits for that. (The tombstone lives on for as long as a
+    /// late holder keeps its handle, which may be for ever.)
+    pub(crate) fn session_ended(&self) {
+        if self.counted.swap(false, Ordering::SeqCst)
+            && let Some(shared) = self.shared.upgrade()
+        {
             shared.task_ended();
         }
     }

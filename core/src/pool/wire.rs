@@ -348,6 +348,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             self.inner = None;
             self.active = None;
             self.tombstone = Some(Tombstone::new(revocation, &self.observer));
+            self.observer.session.control.session_ended();
         }
         self.tombstone.as_mut()
     }
