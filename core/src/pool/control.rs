@@ -125,6 +125,8 @@ pub(crate) struct Control {
     pub(crate) closing: AtomicBool,
     /// The task has ended: there is no session any more.
     pub(crate) ended: AtomicBool,
+    /// Counted among the tasks that a close waits for.
+    counted: AtomicBool,
     /// True while the observer waits for the server; false while the client does not read what is there.
     pub(crate) read_blocked: AtomicBool,
     /// Process id and secret of the backend, for a cancel.
@@ -148,8 +150,6 @@ pub(crate) struct Control {
     /// the next holder's statement.
     pub(crate) cancels: AtomicUsize,
     pub(crate) late_use_told: AtomicBool,
-    /// The pool counts this one's task among those that a close waits for.
-    counted: AtomicBool,
 }
 
 impl std::fmt::Debug for Control {
@@ -169,7 +169,6 @@ impl Control {
         let detector = shared.detector.clone();
         let now = detector.now();
         let max_uses = shared.options().max_uses;
-        shared.task_began();
         let control = Arc::new(Control {
             slot,
             detector,
@@ -179,6 +178,7 @@ impl Control {
             revocation: OnceLock::new(),
             closing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
             read_blocked: AtomicBool::new(false),
             key: AtomicU64::new(0),
             peer,
@@ -192,7 +192,6 @@ impl Control {
             uses_left: AtomicU64::new(if max_uses == 0 { u64::MAX } else { max_uses }),
             cancels: AtomicUsize::new(0),
             late_use_told: AtomicBool::new(false),
-            counted: AtomicBool::new(true),
         });
         let weak: Weak<Control> = Arc::downgrade(&control);
         control.slot.set_owner(weak);
@@ -362,19 +361,27 @@ impl Control {
         } else {
             self.end_unsettled_return();
         }
-        if let Some(shared) = self.shared.upgrade() {
-            if self.slot.word().state == State::Free && !self.closing.load(Ordering::SeqCst) {
-                shared.idle_died(format!(
-                    "an idle connection to {} ended: the server closed it, or the network did",
-                    self.peer
-                ));
-            }
+        if self.slot.word().state == State::Free
+            && !self.closing.load(Ordering::SeqCst)
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.idle_died(format!(
+                "an idle connection to {} ended: the server closed it, or the network did",
+                self.peer
+            ));
         }
-        self.uncount();
+        self.session_ended();
     }
 
-    /// No session of the pool depends on this task any more.
-    fn uncount(&self) {
+    /// There is a task now that drives the session.
+    pub(crate) fn task_began(&self, shared: &Shared) {
+        self.counted.store(true, Ordering::SeqCst);
+        shared.task_began();
+    }
+
+    /// The task has let go of its session, once: a close waits for that. (The tombstone lives on for as long as a
+    /// late holder keeps its handle, which may be for ever.)
+    pub(crate) fn session_ended(&self) {
         if self.counted.swap(false, Ordering::SeqCst)
             && let Some(shared) = self.shared.upgrade()
         {
@@ -401,7 +408,7 @@ impl Reclaim for Control {
         self.end_session();
         self.removed(RemoveReason::Revoked);
         // What is left of the task answers its holder for as long as that keeps the handle: a close must not wait.
-        self.uncount();
+        self.session_ended();
     }
 
     fn give_up_return(&self, generation: u64) {
