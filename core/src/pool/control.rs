@@ -87,6 +87,16 @@ impl Wake for Task {
     }
 }
 
+/// How a checkout stands to its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Held,
+    /// The session is another's, or the pool's.
+    Returned,
+    /// The session is about to end. The fence, which says why, may not stand yet: what waits goes on waiting for it.
+    Ended,
+}
+
 /// A slot of the registry in the hands of one connection; given back when nobody stamps it any more.
 pub(crate) struct Lease {
     slot: Arc<Slot>,
@@ -255,10 +265,17 @@ impl Control {
         drop(requests);
     }
 
-    /// True while this checkout holds the session.
-    pub(crate) fn is_held_by(&self, generation: u64) -> bool {
+    /// What the wire may do for a request of this checkout.
+    pub(crate) fn standing(&self, generation: u64) -> Standing {
         let word = self.slot.word();
-        word.state == State::Held && word.generation == generation
+        if word.generation != generation {
+            return Standing::Returned;
+        }
+        match word.state {
+            State::Held => Standing::Held,
+            State::Free | State::Returning => Standing::Returned,
+            State::Ended => Standing::Ended,
+        }
     }
 
     /// Frees the place in the pool for good: the session is not lent again. Whoever won the end of the holding or
