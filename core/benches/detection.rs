@@ -105,7 +105,8 @@ fn report_lateness(section: &mut Section) {
 fn sweeper_time() -> Option<Duration> {
     for task in fs::read_dir("/proc/self/task").ok()?.flatten() {
         let name = fs::read_to_string(task.path().join("comm")).ok()?;
-        if name.trim() == "leakpool-sweeper" {
+        // The kernel keeps 15 characters of a name.
+        if name.starts_with("leakpool-sweepe") {
             let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
             return stat.split_whitespace().next()?.parse().ok().map(Duration::from_nanos);
         }
