@@ -57,7 +57,7 @@ pub(crate) struct Shared {
     /// Sessions that have left the pool and may still exist on the server.
     pub(crate) ending: Arc<AtomicUsize>,
     pub(crate) connecting: AtomicUsize,
-    /// Connection tasks that live.
+    /// Connection tasks that have a session.
     pub(crate) tasks: AtomicUsize,
     closed: AtomicBool,
     /// Told when a place becomes free or a task ends while the pool closes, and when a manual clock moves.
@@ -254,6 +254,26 @@ impl Shared {
                 None => return Some(object),
                 Some(reason) => self.discard(Object::take(object), reason),
             }
+        }
+    }
+
+    /// deadpool gives an idle connection before one that was handed over, which would lie in the mailbox, neither
+    /// counted nor timed: so whoever has handed one over takes out what is idle, as an acquire does, until the
+    /// mailbox is empty, and puts it all back.
+    fn empty_mailbox(&self) {
+        let mut taken = Vec::new();
+        while self.idle.manager().has_mail() && self.take_permit() {
+            match self.pop(0) {
+                Some(object) => taken.push(object),
+                None => {
+                    self.put_permit();
+                    break;
+                }
+            }
+        }
+        while let Some(object) = taken.pop() {
+            drop(object);
+            self.put_permit();
         }
     }
 
@@ -458,6 +478,7 @@ impl Shared {
                         *self.last_error.lock() = None;
                         self.idle.manager().hand_over(conn);
                         let object = self.pop(0);
+                        self.empty_mailbox();
                         // A timer of idle connections may have to be set.
                         self.detector.wake();
                         return Some(Ok(Made { object, place }));
@@ -627,6 +648,13 @@ impl Shared {
         }
     }
 
+    /// True if there are fewer idle connections than `min_idle`, and room for one more.
+    fn lacks_idle(&self) -> bool {
+        let status = self.idle.status();
+        let there = status.size + self.connecting.load(Ordering::SeqCst);
+        status.available < self.options().min_idle && there < self.sizing.lock().max_size
+    }
+
     /// Keeps `min_idle` connections warm: one task at a time makes what is missing.
     fn warm_up(self: &Arc<Self>) {
         if self.warming.swap(true, Ordering::SeqCst) {
@@ -634,7 +662,7 @@ impl Shared {
         }
         let shared = self.clone();
         drop(self.runtime.spawn(async move {
-            while !shared.is_closed() && shared.idle.status().available < shared.options().min_idle {
+            while !shared.is_closed() && shared.lacks_idle() {
                 if !shared.take_permit() {
                     break;
                 }
