@@ -586,7 +586,7 @@ impl Detector {
 }
 
 impl Swept for Detector {
-    fn sweep_at(&self, now: Nanos) -> Option<Nanos> {
+    fn sweep(&self, now: Nanos) -> Option<Nanos> {
         if self.sweeper.lock().is_none() {
             return None;
         }

@@ -1,7 +1,7 @@
 //! The sweeper: one thread for all detectors of the process, that sleeps until the next deadline.
 //!
 //! It holds each detector weakly, and not at all while it sleeps; it survives a panic in a round; it ends when
-//! the last [`Sweeper`] handle is dropped. It only calls [`Swept::sweep_at`], which decides and enqueues.
+//! the last [`Sweeper`] handle is dropped. It only calls [`Swept::sweep`], which decides and enqueues.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -17,12 +17,7 @@ use crate::process::{OfProcess, Process, Singleton};
 /// Something that the sweeper looks after.
 pub(crate) trait Swept: Send + Sync {
     /// Judges what is due at `now`; returns when something will be due next. Calls no host code and does no I/O.
-    fn sweep_at(&self, now: Nanos) -> Option<Nanos>;
-    /// The same at this moment.
-    #[cfg(test)]
-    fn sweep(&self) -> Option<Nanos> {
-        self.sweep_at(self.clock().now())
-    }
+    fn sweep(&self, now: Nanos) -> Option<Nanos>;
     /// The clock that its times are on.
     fn clock(&self) -> &dyn Clock;
 }
@@ -153,7 +148,7 @@ fn run(shared: &Shared) {
                 did_not_run(&round, late);
             };
             // A panic in one round must not end detection for everybody.
-            let next = catch_unwind(AssertUnwindSafe(|| swept.sweep_at(now))).unwrap_or_else(|_| {
+            let next = catch_unwind(AssertUnwindSafe(|| swept.sweep(now))).unwrap_or_else(|_| {
                 tracing::error!(target: "leakpool", "a round of the leak sweeper panicked; it goes on");
                 Some(now + 1_000_000_000)
             });
