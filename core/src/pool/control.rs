@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 
@@ -62,6 +62,8 @@ impl Task {
     pub(crate) fn begin_poll(&self, waker: &Waker) {
         self.inner.register(waker);
         self.state.store(POLLING, Ordering::SeqCst);
+        // Before the observer looks whether the checkout was revoked: see `end_session`.
+        fence(Ordering::SeqCst);
     }
 
     /// The poll is over: true if nothing has woken the task meanwhile.
@@ -123,8 +125,6 @@ pub(crate) struct Control {
     pub(crate) closing: AtomicBool,
     /// The task has ended: there is no session any more.
     pub(crate) ended: AtomicBool,
-    /// Counted among the tasks that a close waits for.
-    counted: AtomicBool,
     /// True while the observer waits for the server; false while the client does not read what is there.
     pub(crate) read_blocked: AtomicBool,
     /// Process id and secret of the backend, for a cancel.
@@ -148,6 +148,8 @@ pub(crate) struct Control {
     /// the next holder's statement.
     pub(crate) cancels: AtomicUsize,
     pub(crate) late_use_told: AtomicBool,
+    /// The pool counts this one's task among those that a close waits for.
+    counted: AtomicBool,
 }
 
 impl std::fmt::Debug for Control {
@@ -176,7 +178,6 @@ impl Control {
             revocation: OnceLock::new(),
             closing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            counted: AtomicBool::new(false),
             read_blocked: AtomicBool::new(false),
             key: AtomicU64::new(0),
             peer,
@@ -190,6 +191,7 @@ impl Control {
             uses_left: AtomicU64::new(if max_uses == 0 { u64::MAX } else { max_uses }),
             cancels: AtomicUsize::new(0),
             late_use_told: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
         });
         let weak: Weak<Control> = Arc::downgrade(&control);
         control.slot.set_owner(weak);
@@ -304,13 +306,15 @@ impl Control {
         Some(object)
     }
 
-    /// The return cannot be made clean: the session ends.
-    pub(crate) fn refuse_return(&self, generation: u64) {
-        if self.slot.end_returning(generation, State::Ended).is_ok() {
+    /// The return cannot be made clean: the session ends. False if the return had ended before.
+    pub(crate) fn refuse_return(&self, generation: u64) -> bool {
+        let refused = self.slot.end_returning(generation, State::Ended).is_ok();
+        if refused {
             self.leave_pool();
             self.end_session();
             self.removed(RemoveReason::Reset);
         }
+        refused
     }
 
     pub(crate) fn removed(&self, reason: RemoveReason) {
@@ -324,8 +328,13 @@ impl Control {
     pub(crate) fn end_session(&self) {
         self.closing.store(true, Ordering::SeqCst);
         let socket = self.socket.lock().take();
-        let (Some(socket), Some(shared)) = (socket, self.shared.upgrade()) else { return };
-        // Looked at after the fence stands: what the task may just be sending counts as running.
+        let (Some(socket), Some(shared)) = (socket, self.shared.upgrade()) else {
+            self.task.wake_by_ref();
+            return;
+        };
+        // Looked at after the fence stands, and before the task is woken: what it may just be sending counts as
+        // running. The fence's store and this look must not change places (`begin_poll` is the other side).
+        fence(Ordering::SeqCst);
         let busy = !self.task.is_idle() || self.traffic().effectful > 0 || self.traffic().copy_in;
         let (pid, secret) = self.key();
         shared.close_session(Ending { socket, peer: self.peer.clone(), pid, secret, busy });
@@ -352,27 +361,25 @@ impl Control {
         } else {
             self.end_unsettled_return();
         }
-        if self.slot.word().state == State::Free
-            && !self.closing.load(Ordering::SeqCst)
-            && let Some(shared) = self.shared.upgrade()
-        {
-            shared.idle_died(format!(
-                "an idle connection to {} ended: the server closed it, or the network did",
-                self.peer
-            ));
+        if let Some(shared) = self.shared.upgrade() {
+            if self.slot.word().state == State::Free && !self.closing.load(Ordering::SeqCst) {
+                shared.idle_died(format!(
+                    "an idle connection to {} ended: the server closed it, or the network did",
+                    self.peer
+                ));
+            }
         }
-        self.session_ended();
+        self.uncount();
     }
 
-    /// There is a task now that drives the session.
+    /// There is a task now: from here on a close waits for it. (An attempt to connect that fails never has one.)
     pub(crate) fn task_began(&self, shared: &Shared) {
         self.counted.store(true, Ordering::SeqCst);
         shared.task_began();
     }
 
-    /// The task has let go of its session, once: a close waits for that. (The tombstone lives on for as long as a
-    /// late holder keeps its handle, which may be for ever.)
-    pub(crate) fn session_ended(&self) {
+    /// No session of the pool depends on this task any more.
+    fn uncount(&self) {
         if self.counted.swap(false, Ordering::SeqCst)
             && let Some(shared) = self.shared.upgrade()
         {
@@ -392,18 +399,21 @@ impl Control {
 
 impl Reclaim for Control {
     fn revoke(&self, revocation: Arc<Revocation>) {
-        // The fence first: from here on the task sends nothing and answers with errors.
+        // The fence first: from here on the task sends nothing and answers with errors. It is woken by
+        // `end_session`, which has to see before that whether it was idle.
         let _ = self.revocation.set(revocation);
-        self.task.wake_by_ref();
         self.leave_pool();
         self.end_session();
         self.removed(RemoveReason::Revoked);
+        // What is left of the task answers its holder for as long as that keeps the handle: a close must not wait.
+        self.uncount();
     }
 
     fn give_up_return(&self, generation: u64) {
-        self.refuse_return(generation);
-        // Dropping the client aborts the task, which may be stuck with it.
-        let client = self.parked.lock().client.take();
-        drop(client);
+        if self.refuse_return(generation) {
+            // Dropping the client aborts the task, which may be stuck with it.
+            let client = self.parked.lock().client.take();
+            drop(client);
+        }
     }
 }

@@ -341,11 +341,19 @@ impl Shared {
         if !self.take_permit() {
             return Ok(None);
         }
-        let taken = self.lend_idle(wish, waited);
-        if taken.is_none() {
-            self.put_permit();
+        match self.lend_idle(wish, waited) {
+            Some(connection) => self.unless_closed(connection).map(Some),
+            None => {
+                self.put_permit();
+                Ok(None)
+            }
         }
-        Ok(taken)
+    }
+
+    /// A close may have come since we looked: either it has seen this checkout, or we see it here.
+    #[inline]
+    fn unless_closed(&self, connection: Connection) -> Result<Connection> {
+        if self.is_closed() { Err(closed(&self.name)) } else { Ok(connection) }
     }
 
     /// Lends an idle connection, if there is one; the caller holds a permit, which goes with the connection.
@@ -412,7 +420,7 @@ impl Shared {
         let waited = |shared: &Shared| shared.detector.now().saturating_sub(started);
         if let Some(connection) = self.lend_idle(&mut wish, waited(&self)) {
             place.keep();
-            return Ok(connection);
+            return self.unless_closed(connection);
         }
 
         // One is on its way back and settles in a moment: that is cheaper, for us and the server, than a new one.
@@ -420,7 +428,7 @@ impl Shared {
             self.a_return(SETTLING).await;
             if let Some(connection) = self.lend_idle(&mut wish, waited(&self)) {
                 place.keep();
-                return Ok(connection);
+                return self.unless_closed(connection);
             }
         }
 
@@ -451,12 +459,12 @@ impl Shared {
             ));
         };
         place.keep();
-        Ok(connection)
+        self.unless_closed(connection)
     }
 
     /// Makes a connection for a place. `None` if the deadline came first.
     async fn make(self: Arc<Self>, place: Place, deadline: Nanos) -> Option<Result<Made>> {
-        let _connecting = Connecting::begin(&self);
+        let _connecting = Counted::begin(&self.connecting);
         let mut pause = Duration::from_millis(20);
         loop {
             let started = Instant::now();
@@ -546,7 +554,7 @@ impl Shared {
     /// Waits until a connection has come back, at most for `limit`.
     async fn a_return(&self, limit: Duration) {
         let returned = self.returned.notified();
-        self.settle_waiters.fetch_add(1, Ordering::SeqCst);
+        let _counted = Counted::begin(&self.settle_waiters);
         let limit = {
             let _enter = self.runtime.enter();
             tokio::time::sleep(limit)
@@ -558,7 +566,6 @@ impl Shared {
                 () = limit => {}
             }
         }
-        self.settle_waiters.fetch_sub(1, Ordering::SeqCst);
     }
 
     async fn until_closed(&self) {
@@ -693,12 +700,14 @@ impl Shared {
             let mut changed = pin!(changed);
             changed.as_mut().enable();
             let over = self.detector.now() >= deadline;
-            for checkout in self.detector.checkouts() {
+            let live = self.detector.checkouts();
+            let none = live.is_empty();
+            for checkout in live {
                 if over || checkout.reported || checkout.verdict.is_leak() {
                     held.extend(self.detector.revoke(checkout.id, RevokeReason::PoolClosed).ok());
                 }
             }
-            if self.detector.stats.books().active() == 0 {
+            if none && self.detector.stats.books().active() == 0 {
                 break;
             }
             tokio::select! {
@@ -712,12 +721,13 @@ impl Shared {
                 "the pool was closed while a checkout was held; it was taken back",
             );
         }
-        self.finish().await;
+        self.finish(deadline).await;
         Ok(held)
     }
 
-    /// Waits until every task and session has ended, within limits of its own, and lets go of the threads.
-    async fn finish(&self) {
+    /// Waits until every task and session has ended, within limits of its own, and lets go of the threads. What is
+    /// still on its way back at the deadline of the close is ended.
+    async fn finish(&self, deadline: Nanos) {
         let gone = async {
             loop {
                 let changed = self.changed.notified();
@@ -727,6 +737,9 @@ impl Shared {
                     self.discard(conn, RemoveReason::PoolClosed);
                 }
                 self.remove_idle(RemoveReason::PoolClosed, |_| true);
+                if self.detector.now() >= deadline {
+                    self.detector.give_up_returns();
+                }
                 if self.tasks.load(Ordering::SeqCst) == 0 && self.ending.load(Ordering::SeqCst) == 0 {
                     return;
                 }
@@ -746,7 +759,8 @@ impl Shared {
         };
         tokio::select! {
             () = gone => {}
-            () = limit => {}
+            // No sweeper limits a return from here on.
+            () = limit => self.detector.give_up_returns(),
         }
         self.outbox.flushed().await;
         self.outbox.close();
@@ -762,18 +776,19 @@ struct Made {
     place: Place,
 }
 
-struct Connecting<'a>(&'a Shared);
+/// One more, until it is dropped.
+struct Counted<'a>(&'a AtomicUsize);
 
-impl<'a> Connecting<'a> {
-    fn begin(shared: &'a Shared) -> Connecting<'a> {
-        shared.connecting.fetch_add(1, Ordering::SeqCst);
-        Connecting(shared)
+impl<'a> Counted<'a> {
+    fn begin(count: &'a AtomicUsize) -> Counted<'a> {
+        count.fetch_add(1, Ordering::SeqCst);
+        Counted(count)
     }
 }
 
-impl Drop for Connecting<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.connecting.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -826,6 +841,8 @@ impl Drop for Shared {
             return;
         }
         self.detector.stop();
+        // What is still on its way back has nowhere to go, and no sweeper that limits it.
+        self.detector.give_up_returns();
     }
 }
 

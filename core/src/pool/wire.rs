@@ -367,7 +367,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             }
             self.buffered.clear();
             self.tombstone = Some(Tombstone::new(revocation, &self.observer));
-            self.observer.session.control.session_ended();
         }
         self.observer.session.control.drop_requests();
         self.tombstone.as_mut()
