@@ -361,13 +361,14 @@ impl Control {
         } else {
             self.end_unsettled_return();
         }
-        if let Some(shared) = self.shared.upgrade() {
-            if self.slot.word().state == State::Free && !self.closing.load(Ordering::SeqCst) {
-                shared.idle_died(format!(
-                    "an idle connection to {} ended: the server closed it, or the network did",
-                    self.peer
-                ));
-            }
+        if self.slot.word().state == State::Free
+            && !self.closing.load(Ordering::SeqCst)
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.idle_died(format!(
+                "an idle connection to {} ended: the server closed it, or the network did",
+                self.peer
+            ));
         }
         self.uncount();
     }
