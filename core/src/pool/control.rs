@@ -87,6 +87,16 @@ impl Wake for Task {
     }
 }
 
+/// How a checkout stands to its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Held,
+    /// The session is another's, or the pool's.
+    Returned,
+    /// The session is about to end. The fence, which says why, may not stand yet: what waits goes on waiting for it.
+    Ended,
+}
+
 /// A slot of the registry in the hands of one connection; given back when nobody stamps it any more.
 pub(crate) struct Lease {
     slot: Arc<Slot>,
@@ -125,6 +135,8 @@ pub(crate) struct Control {
     pub(crate) closing: AtomicBool,
     /// The task has ended: there is no session any more.
     pub(crate) ended: AtomicBool,
+    /// Counted among the tasks that a close waits for.
+    counted: AtomicBool,
     /// True while the observer waits for the server; false while the client does not read what is there.
     pub(crate) read_blocked: AtomicBool,
     /// Process id and secret of the backend, for a cancel.
@@ -148,8 +160,6 @@ pub(crate) struct Control {
     /// the next holder's statement.
     pub(crate) cancels: AtomicUsize,
     pub(crate) late_use_told: AtomicBool,
-    /// The pool counts this one's task among those that a close waits for.
-    counted: AtomicBool,
 }
 
 impl std::fmt::Debug for Control {
@@ -178,6 +188,7 @@ impl Control {
             revocation: OnceLock::new(),
             closing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
             read_blocked: AtomicBool::new(false),
             key: AtomicU64::new(0),
             peer,
@@ -191,7 +202,6 @@ impl Control {
             uses_left: AtomicU64::new(if max_uses == 0 { u64::MAX } else { max_uses }),
             cancels: AtomicUsize::new(0),
             late_use_told: AtomicBool::new(false),
-            counted: AtomicBool::new(false),
         });
         let weak: Weak<Control> = Arc::downgrade(&control);
         control.slot.set_owner(weak);
@@ -255,10 +265,17 @@ impl Control {
         drop(requests);
     }
 
-    /// True while this checkout holds the session.
-    pub(crate) fn is_held_by(&self, generation: u64) -> bool {
+    /// What the wire may do for a request of this checkout.
+    pub(crate) fn standing(&self, generation: u64) -> Standing {
         let word = self.slot.word();
-        word.state == State::Held && word.generation == generation
+        if word.generation != generation {
+            return Standing::Returned;
+        }
+        match word.state {
+            State::Held => Standing::Held,
+            State::Free | State::Returning => Standing::Returned,
+            State::Ended => Standing::Ended,
+        }
     }
 
     /// Frees the place in the pool for good: the session is not lent again. Whoever won the end of the holding or
@@ -370,17 +387,18 @@ impl Control {
                 self.peer
             ));
         }
-        self.uncount();
+        self.session_ended();
     }
 
-    /// There is a task now: from here on a close waits for it. (An attempt to connect that fails never has one.)
+    /// There is a task now that drives the session.
     pub(crate) fn task_began(&self, shared: &Shared) {
         self.counted.store(true, Ordering::SeqCst);
         shared.task_began();
     }
 
-    /// No session of the pool depends on this task any more.
-    fn uncount(&self) {
+    /// The task has let go of its session, once: a close waits for that. (The tombstone lives on for as long as a
+    /// late holder keeps its handle, which may be for ever.)
+    pub(crate) fn session_ended(&self) {
         if self.counted.swap(false, Ordering::SeqCst)
             && let Some(shared) = self.shared.upgrade()
         {
@@ -407,7 +425,7 @@ impl Reclaim for Control {
         self.end_session();
         self.removed(RemoveReason::Revoked);
         // What is left of the task answers its holder for as long as that keeps the handle: a close must not wait.
-        self.uncount();
+        self.session_ended();
     }
 
     fn give_up_return(&self, generation: u64) {
