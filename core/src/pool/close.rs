@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::shared::{Shared, closed};
-use crate::clock::nanos;
+use crate::clock::{Nanos, nanos};
 use crate::detect::event::{CheckoutInfo, RemoveReason};
 use crate::detect::verdict::RevokeReason;
 use crate::error::Result;
@@ -49,12 +49,13 @@ impl Shared {
                 "the pool was closed while a checkout was held; it was taken back",
             );
         }
-        self.finish().await;
+        self.finish(deadline).await;
         Ok(held)
     }
 
-    /// Waits until every task and session has ended, within limits of its own, and lets go of the threads.
-    pub(super) async fn finish(&self) {
+    /// Waits until every task and session has ended, within limits of its own, and lets go of the threads. What is
+    /// still on its way back at the deadline of the close is ended.
+    async fn finish(&self, deadline: Nanos) {
         let gone = async {
             loop {
                 let changed = self.changed.notified();
@@ -64,6 +65,9 @@ impl Shared {
                     self.discard(conn, RemoveReason::PoolClosed);
                 }
                 self.remove_idle(RemoveReason::PoolClosed, |_| true);
+                if self.detector.now() >= deadline {
+                    self.detector.give_up_returns();
+                }
                 if self.tasks.load(Ordering::SeqCst) == 0 && self.ending.load(Ordering::SeqCst) == 0 {
                     return;
                 }
@@ -83,7 +87,8 @@ impl Shared {
         };
         tokio::select! {
             () = gone => {}
-            () = limit => {}
+            // No sweeper limits a return from here on.
+            () = limit => self.detector.give_up_returns(),
         }
         self.outbox.flushed().await;
         self.outbox.close();
