@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     returned: Notify,
     settle_waiters: AtomicUsize,
     warming: AtomicBool,
+    /// Held while a new connection goes through the mailbox, so that nobody else who makes one takes it out.
+    handing_over: Mutex<()>,
     pub(crate) _name_claim: super::names::NameClaim,
 }
 
@@ -172,6 +174,7 @@ impl Shared {
             returned: Notify::new(),
             settle_waiters: AtomicUsize::new(0),
             warming: AtomicBool::new(false),
+            handing_over: Mutex::new(()),
             detector,
             outbox,
             _name_claim: name_claim,
@@ -257,10 +260,15 @@ impl Shared {
         }
     }
 
+    /// Gives deadpool a new connection and takes one for it; the caller holds a permit.
+    ///
     /// deadpool gives an idle connection before one that was handed over, which would lie in the mailbox, neither
-    /// counted nor timed: so whoever has handed one over takes out what is idle, as an acquire does, until the
-    /// mailbox is empty, and puts it all back.
-    fn empty_mailbox(&self) {
+    /// counted nor timed: so what is idle is taken out, as an acquire does, until the mailbox is empty, and all put
+    /// back.
+    fn hand_over(&self, conn: Conn) -> Option<Object<Manager>> {
+        let _turn = self.handing_over.lock();
+        self.idle.manager().hand_over(conn);
+        let object = self.pop(0);
         let mut taken = Vec::new();
         while self.idle.manager().has_mail() && self.take_permit() {
             match self.pop(0) {
@@ -275,6 +283,7 @@ impl Shared {
             drop(object);
             self.put_permit();
         }
+        object
     }
 
     /// Why a connection is not lent again.
@@ -476,9 +485,12 @@ impl Shared {
                         let backend_pid = conn.control.slot.stamps.backend_pid();
                         self.detector.emit(EventData::Connect { backend_pid, took: started.elapsed() });
                         *self.last_error.lock() = None;
-                        self.idle.manager().hand_over(conn);
-                        let object = self.pop(0);
-                        self.empty_mailbox();
+                        let control = conn.control.clone();
+                        let object = self.hand_over(conn);
+                        if object.is_none() && !control.is_ended() {
+                            // An acquire has taken it before us, and needs none of its own any more: we still do.
+                            continue;
+                        }
                         // A timer of idle connections may have to be set.
                         self.detector.wake();
                         return Some(Ok(Made { object, place }));
