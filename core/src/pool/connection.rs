@@ -107,7 +107,16 @@ impl Connection {
 
     /// Ends the session instead of returning it to the pool: for a connection that you know to be broken.
     pub fn release_broken(mut self) {
-        self.give_back(true);
+        let _ = self.give_back(true);
+    }
+
+    /// For hosts: releases, or ends the session (`broken`), and tells whether the checkout was still the holder's. It
+    /// is over either way.
+    ///
+    /// # Errors
+    /// `ForceReleased` if it had been taken away before.
+    pub fn release_checked(mut self, broken: bool) -> Result<()> {
+        self.give_back(broken)
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -118,13 +127,13 @@ impl Connection {
         &self.control
     }
 
-    fn give_back(&mut self, broken: bool) {
-        let Some(client) = self.client.take() else { return };
+    fn give_back(&mut self, broken: bool) -> Result<()> {
+        let Some(client) = self.client.take() else { return Ok(()) };
         let control = self.control.clone();
         if !self.shared.process.is_current() {
             // The session is the parent's, and so are the locks: touch neither.
             mem::forget((client, control));
-            return;
+            return self.shared.process.check(&self.shared.name);
         }
         self.control.listeners.lock().clear();
         let detector = &self.shared.detector;
@@ -173,25 +182,24 @@ impl Connection {
             }
             outcome
         };
-        if let Err(word) = outcome {
-            self.late_release(word);
-        }
+        outcome.or_else(|word| self.late_release(word))
     }
 
     /// Something else had ended the holding: a revoke, or the end of the session.
     #[cold]
-    fn late_release(&self, _found: Word) {
+    fn late_release(&self, _found: Word) -> Result<()> {
         // Whoever revoked it sets the fence right after winning the state.
         for _ in 0..1000 {
             if let Some(revocation) = self.control.revocation.get() {
                 tombstone::late_release(&self.shared.detector, revocation.clone());
-                return;
+                return Err(force_released(revocation));
             }
             if self.control.is_ended() {
-                return;
+                return Ok(());
             }
             std::thread::yield_now();
         }
+        Ok(())
     }
 }
 
@@ -230,7 +238,7 @@ fn unreachable_released() -> ! {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.give_back(false);
+        let _ = self.give_back(false);
     }
 }
 

@@ -1,0 +1,56 @@
+//! libleakpool: the C interface of leakpool. One file for each noun of the header; nothing is decided here.
+//!
+//! Each exported function checks its pointers, calls one operation of the core inside the panic boundary
+//! (`boundary.rs`), and turns what comes back into a status, an error object and out-parameters. The comments of
+//! what is exported are the header's (`include/leakpool.h`, made by `make header`), and speak to C programmers.
+
+#![allow(non_camel_case_types)]
+
+mod acquire;
+mod boundary;
+mod cancel;
+mod checkouts;
+mod clock;
+mod detector;
+mod error;
+mod event;
+mod held;
+mod id;
+mod metrics;
+mod options;
+mod pool;
+mod query;
+mod reclaim;
+mod report;
+mod result;
+mod runtime;
+mod site;
+mod statement;
+mod status;
+mod subscription;
+#[cfg(feature = "test-panic")]
+mod test_panic;
+mod transaction;
+mod version;
+
+pub use acquire::*;
+pub use cancel::*;
+pub use checkouts::*;
+pub use clock::*;
+pub use detector::*;
+pub use error::*;
+pub use event::*;
+pub use metrics::*;
+pub use options::*;
+pub use pool::*;
+pub use query::*;
+pub use reclaim::leakpool_reclaim_fn;
+pub use report::*;
+pub use result::*;
+pub use statement::*;
+pub use status::*;
+pub use subscription::*;
+#[cfg(feature = "test-panic")]
+pub use test_panic::*;
+pub use transaction::*;
+pub use version::*;
