@@ -37,6 +37,7 @@ pub use detect::verdict::{RevokeReason, Suspicion, Verdict};
 pub use error::{Error, ErrorCode, Result};
 pub use monitor::openmetrics::encode as openmetrics;
 pub use monitor::{Metrics, PoolStatus, leak_text};
+pub use pool::exchange;
 pub use pool::{
     AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool,
     PoolBuilder,

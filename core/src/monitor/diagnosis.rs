@@ -190,7 +190,8 @@ impl fmt::Display for Exhausted {
         }
         write!(f, " ({} of {} held", self.holders.len(), self.max_size)?;
         if self.waiting > 0 {
-            write!(f, ", {} other acquires waiting", self.waiting)?;
+            let acquires = if self.waiting == 1 { "acquire" } else { "acquires" };
+            write!(f, ", {} other {acquires} waiting", self.waiting)?;
         }
         if self.ending > 0 {
             write!(f, ", {} sessions still ending on the server", self.ending)?;

@@ -199,8 +199,8 @@ pub(crate) fn report(metrics: &Metrics, checkouts: &[CheckoutInfo]) -> String {
     let books = &metrics.books;
     let _ = writeln!(
         text,
-        "\nbooks: {} acquired = {} released + {} force-released + {} lost + {} active; {} leaks ({:.2} % of the \
-         acquires), {} recovered",
+        "\nbooks: {} acquired = {} released + {} force-released + {} lost + {} active; reported as leaked: {} ({:.2} % of \
+         the acquires), recovered: {}",
         books.acquired,
         books.released,
         books.force_released,
@@ -328,8 +328,8 @@ mod tests {
         );
         assert!(text.starts_with(
             "pool \"orders\": 4 of 5 in use (80 %), 1 idle, 2 waiting; 3 flagged as leaked; the oldest checkout \
-             is 1 min 30 s old\nbooks: 100 acquired = 95 released + 1 force-released + 0 lost + 4 active; 4 leaks \
-             (4.00 % of the acquires), 0 recovered\n"
+             is 1 min 30 s old\nbooks: 100 acquired = 95 released + 1 force-released + 0 lost + 4 active; reported as \
+             leaked: 4 (4.00 % of the acquires), recovered: 0\n"
         ));
         assert!(report(&metrics("orders"), &[]).ends_with("no leaks\n"));
     }

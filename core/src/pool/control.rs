@@ -4,7 +4,7 @@
 //! deadpool object out of `parked`, and with it the place in the pool. Lock protocol: each lock here is a leaf and
 //! is held for a few instructions; nothing is dropped, woken or called while one is held.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 use tokio_postgres::Notification;
 
 use super::connect::Peer;
-use super::exchange::Request;
+use super::exchange::cache::Statements;
+use super::exchange::transport::Request;
 use super::manager::Manager;
 use super::revoke::Ending;
 use super::shared::Shared;
@@ -131,6 +132,10 @@ pub(crate) struct Control {
     /// alive, so the end of the task, a revoke and a close each take it out.
     socket: Mutex<Option<OwnedFd>>,
     pub(crate) requests: Mutex<VecDeque<Request>>,
+    /// What exchanges keep prepared. The one lock that is no leaf: `requests` is taken under it (exchange/cache.rs).
+    pub(crate) statements: Mutex<Statements>,
+    /// The parameters that the server reports (ParameterStatus), as last seen on the wire.
+    pub(crate) parameters: Mutex<HashMap<Box<str>, Arc<str>>>,
     pub(crate) listeners: Mutex<Vec<mpsc::Sender<Notification>>>,
     /// From when on it is not lent again; `u64::MAX` = never.
     pub(crate) expires_at: Nanos,
@@ -175,6 +180,8 @@ impl Control {
             peer,
             socket: Mutex::new(Some(socket)),
             requests: Mutex::default(),
+            statements: Mutex::default(),
+            parameters: Mutex::default(),
             listeners: Mutex::default(),
             expires_at,
             idle_since: AtomicU64::new(now),
@@ -221,8 +228,33 @@ impl Control {
 
     /// Queues a raw request and wakes the task.
     pub(crate) fn request(&self, request: Request) {
+        self.queue(request);
+        self.requested();
+    }
+
+    /// Only queues it: [`requested`](Control::requested) follows.
+    pub(crate) fn queue(&self, request: Request) {
         self.requests.lock().push_back(request);
+    }
+
+    /// Something was queued. A task that has ended meanwhile does not look at it any more.
+    pub(crate) fn requested(&self) {
         self.task.wake_by_ref();
+        if self.is_ended() {
+            self.drop_requests();
+        }
+    }
+
+    /// Whoever asked learns that there will be no answer.
+    pub(crate) fn drop_requests(&self) {
+        let requests = std::mem::take(&mut *self.requests.lock());
+        drop(requests);
+    }
+
+    /// True while this checkout holds the session.
+    pub(crate) fn is_held_by(&self, generation: u64) -> bool {
+        let word = self.slot.word();
+        word.state == State::Held && word.generation == generation
     }
 
     /// Frees the place in the pool for good: the session is not lent again. Whoever won the end of the holding or
@@ -311,7 +343,7 @@ impl Control {
         }
         drop(self.socket.lock().take());
         self.listeners.lock().clear();
-        drop(std::mem::take(&mut *self.requests.lock()));
+        self.drop_requests();
         if self.detector.lost(&self.slot) {
             self.leave_pool();
             self.removed(RemoveReason::Lost);

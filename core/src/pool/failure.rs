@@ -4,6 +4,7 @@
 use std::error::Error as StdError;
 use std::io;
 
+use super::exchange::ServerError;
 use super::tls;
 use crate::error::{Error, ErrorCode};
 
@@ -22,18 +23,8 @@ pub const FORCE_RELEASED: &str = "LP001";
 /// An error of `tokio-postgres` as one of ours; `at` names the server. The original is kept as the source.
 pub(crate) fn server_error(e: tokio_postgres::Error, at: &str, phase: Phase) -> Error {
     if let Some(db) = e.as_db_error() {
-        let state = db.code().code().to_owned();
-        let code = code_of(&state, phase);
-        let said = format!("{} (SQLSTATE {state})", db.message());
-        let sentence = if code == ErrorCode::ForceReleased {
-            db.message().to_owned()
-        } else {
-            match phase {
-                Phase::Connecting => format!("{at}: {said}"),
-                Phase::InUse => said,
-            }
-        };
-        return Error::new(code, sentence).with_sqlstate(state).with_source(e);
+        let said = said(db.code().code(), db.message(), at, phase);
+        return said.with_source(e);
     }
     if let Some(io) = find::<io::Error>(&e) {
         let tls = io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
@@ -71,6 +62,22 @@ pub(crate) fn server_error(e: tokio_postgres::Error, at: &str, phase: Phase) -> 
         (_, Phase::InUse) => (ErrorCode::Protocol, chain(&e)),
     };
     Error::new(code, sentence).with_source(e)
+}
+
+/// An error that came in a raw exchange. All its fields are kept as the source.
+pub(crate) fn exchange_error(e: ServerError, at: &str, phase: Phase) -> Error {
+    said(e.code(), e.message(), at, phase).with_source(e)
+}
+
+/// What the server said, as one of ours.
+fn said(state: &str, message: &str, at: &str, phase: Phase) -> Error {
+    let code = code_of(state, phase);
+    let sentence = match (code, phase) {
+        (ErrorCode::ForceReleased, _) => message.to_owned(),
+        (_, Phase::Connecting) => format!("{at}: {message} (SQLSTATE {state})"),
+        (_, Phase::InUse) => format!("{message} (SQLSTATE {state})"),
+    };
+    Error::new(code, sentence).with_sqlstate(state)
 }
 
 fn code_of(state: &str, phase: Phase) -> ErrorCode {

@@ -10,7 +10,7 @@ mod connection;
 mod control;
 mod driver;
 mod establish;
-mod exchange;
+pub mod exchange;
 pub(crate) mod failure;
 mod manager;
 mod names;

@@ -20,14 +20,26 @@ pub(crate) mod front {
 /// The tags of messages that the backend sends.
 pub(crate) mod back {
     pub(crate) const BACKEND_KEY_DATA: u8 = b'K';
+    pub(crate) const BIND_COMPLETE: u8 = b'2';
+    pub(crate) const CLOSE_COMPLETE: u8 = b'3';
     pub(crate) const COMMAND_COMPLETE: u8 = b'C';
     pub(crate) const COPY_BOTH_RESPONSE: u8 = b'W';
+    pub(crate) const COPY_DATA: u8 = b'd';
+    pub(crate) const COPY_DONE: u8 = b'c';
     pub(crate) const COPY_IN_RESPONSE: u8 = b'G';
+    pub(crate) const COPY_OUT_RESPONSE: u8 = b'H';
+    pub(crate) const DATA_ROW: u8 = b'D';
+    pub(crate) const EMPTY_QUERY_RESPONSE: u8 = b'I';
     pub(crate) const ERROR_RESPONSE: u8 = b'E';
     pub(crate) const NOTICE_RESPONSE: u8 = b'N';
     pub(crate) const NOTIFICATION_RESPONSE: u8 = b'A';
+    pub(crate) const NO_DATA: u8 = b'n';
+    pub(crate) const PARAMETER_DESCRIPTION: u8 = b't';
     pub(crate) const PARAMETER_STATUS: u8 = b'S';
+    pub(crate) const PARSE_COMPLETE: u8 = b'1';
+    pub(crate) const PORTAL_SUSPENDED: u8 = b's';
     pub(crate) const READY_FOR_QUERY: u8 = b'Z';
+    pub(crate) const ROW_DESCRIPTION: u8 = b'T';
 }
 
 /// The tag under which the untagged first message of a frontend is told.

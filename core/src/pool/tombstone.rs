@@ -13,6 +13,7 @@ use std::task::Poll;
 use bytes::{BufMut, BytesMut};
 use tokio::io::ReadBuf;
 
+use super::control::Control;
 use super::failure::FORCE_RELEASED;
 use super::protocol::front;
 use super::wire::Observer;
@@ -80,11 +81,7 @@ impl Tombstone {
             self.ready();
         }
         if late_uses > 0 {
-            let control = &observer.session.control;
-            control.detector.stats.late_uses.fetch_add(late_uses as u64, Ordering::Relaxed);
-            if !control.late_use_told.swap(true, Ordering::Relaxed) {
-                control.detector.emit(EventData::LateUse { revocation: self.revocation.clone() });
-            }
+            late_use(&observer.session.control, &self.revocation, late_uses as u64);
         }
     }
 
@@ -124,6 +121,14 @@ impl Tombstone {
 
     fn ready(&mut self) {
         self.answers.put_slice(&[b'Z', 0, 0, 0, 5, b'I']);
+    }
+}
+
+/// A holder used what had been taken away; the event comes once for each connection.
+pub(super) fn late_use(control: &Control, revocation: &Arc<Revocation>, uses: u64) {
+    control.detector.stats.late_uses.fetch_add(uses, Ordering::Relaxed);
+    if !control.late_use_told.swap(true, Ordering::Relaxed) {
+        control.detector.emit(EventData::LateUse { revocation: revocation.clone() });
     }
 }
 

@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
 use super::control::Control;
-use super::exchange::{Active, Chunk, copy_abort};
+use super::exchange::transport::{Active, Chunk, copy_abort};
 use super::protocol::{STARTUP, Scanner, back, cstr, front};
 use super::tombstone::Tombstone;
 use crate::clock::Nanos;
@@ -107,7 +107,8 @@ fn back_body(tag: u8) -> usize {
     match tag {
         back::READY_FOR_QUERY => 1,
         back::BACKEND_KEY_DATA => 8,
-        back::COMMAND_COMPLETE => 8,
+        back::COMMAND_COMPLETE => 16,
+        back::PARAMETER_STATUS => 4096,
         _ => 0,
     }
 }
@@ -188,6 +189,12 @@ impl Session {
             self.outstanding.iter().filter(|o| o.effectful).count() + usize::from(self.batch.effectful);
         self.traffic.effectful = u32::try_from(running).unwrap_or(u32::MAX);
         self.control.slot.stamps.set_traffic(self.traffic);
+    }
+
+    /// The session ends while an exchange has its turn: nothing of it concerns tokio-postgres.
+    fn leave_exchange(&mut self) {
+        self.outstanding.clear();
+        self.traffic.copy_in = false;
     }
 
     pub(super) fn in_copy(&self) -> bool {
@@ -297,12 +304,20 @@ impl Session {
                 self.traffic.answered = self.outstanding.len() == 1 && self.outstanding[0].sync;
                 if tag.starts_with(b"LISTEN\0") {
                     self.traffic.listening = true;
-                } else if tag == b"UNLISTEN"
+                } else if tag.starts_with(b"DEALLOCATE ALL\0") || tag.starts_with(b"DISCARD ALL\0") {
+                    self.control.statements.lock().forget_all();
+                } else if tag.starts_with(b"UNLISTEN\0")
                     && self.unlistens
                     && self.traffic.transaction == TransactionStatus::Idle
                 {
                     self.traffic.listening = false;
                 }
+            }
+            (back::PARAMETER_STATUS, body) => {
+                let (name, rest) = cstr(body);
+                let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(cstr(rest).0));
+                let before = self.control.parameters.lock().insert(name.into(), value.into());
+                drop(before);
             }
             (back::BACKEND_KEY_DATA, [a, b, c, d, e, f, g, h]) => {
                 self.control
@@ -346,9 +361,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             let revocation = self.observer.session.control.revocation.get()?.clone();
             // Let go of the socket without a word; the closer holds the duplicate and ends the session.
             self.inner = None;
-            self.active = None;
+            if self.active.take().is_some() {
+                // What is outstanding is the exchange's, which learns it by the end of its answer.
+                self.observer.session.leave_exchange();
+            }
+            self.buffered.clear();
             self.tombstone = Some(Tombstone::new(revocation, &self.observer));
         }
+        self.observer.session.control.drop_requests();
         self.tombstone.as_mut()
     }
 
@@ -364,10 +384,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     return Ok(());
                 };
                 // Whoever asked may have gone before anything was sent.
-                self.active = (!request.replies.is_closed()).then(|| Active::new(request));
+                let wanted = !request.replies.is_closed()
+                    && self.observer.session.control.is_held_by(request.generation);
+                self.active = wanted.then(|| Active::new(request));
                 continue;
             }
             let Some(active) = self.active.as_mut() else { return Ok(()) };
+            if !self.observer.session.control.is_held_by(active.generation) {
+                active.abandon();
+            }
             while active.pending.has_remaining() {
                 match Pin::new(&mut *inner).poll_write(cx, &active.pending) {
                     Poll::Ready(n) => {
@@ -377,7 +402,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     Poll::Pending => return Ok(()),
                 }
             }
-            active.started = true;
             match active.poll_more(cx) {
                 Poll::Ready(Some(bytes)) => {
                     active.pending = bytes;
@@ -491,7 +515,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            if let Some(tombstone) = this.tombstone() {
+            if this.to_client.is_empty()
+                && let Some(tombstone) = this.tombstone()
+            {
                 return tombstone.poll_read(buf);
             }
             if this.observer.session.control.closing.load(Ordering::Acquire)
@@ -508,6 +534,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
             }
             if this.active.is_some() {
                 ready!(this.read_exchange(cx))?;
+                continue;
+            }
+            if !this.buffered.is_empty() {
+                // Read together with the end of the last exchange, and nobody's but tokio-postgres's.
+                this.observer.received(&this.buffered);
+                this.to_client.unsplit(this.buffered.split());
                 continue;
             }
             let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Ok(())) };
@@ -572,12 +604,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Observed<S> {
             Some(data) => ChannelBinding::tls_server_end_point(data.clone()),
             None => ChannelBinding::none(),
         }
-    }
-}
-
-/// What an exchange answers with: bytes that are whole messages.
-impl Chunk {
-    pub(crate) fn into_bytes(self) -> Bytes {
-        self.messages
     }
 }

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod basics;
+mod exchange;
 mod pool;
 mod support;

@@ -22,7 +22,7 @@ impl StillOut {
 
 impl fmt::Display for StillOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} checkouts were not released\n{}", self.checkouts.len(), self.report)
+        write!(f, "not released: {}\n{}", self.checkouts.len(), self.report)
     }
 }
 

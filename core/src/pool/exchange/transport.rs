@@ -1,4 +1,6 @@
-//! The raw exchange.
+//! What passes between an asker and the wire: requests one way, whole messages of their answers the other way,
+//! both bounded. The wire (`wire.rs`) decides when; nothing here reads or writes a socket.
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -6,12 +8,18 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures_channel::mpsc;
 use futures_core::Stream;
 
+/// How many pieces of an answer may wait for a slow reader, besides the one that it reads. A piece is what one read
+/// from the socket gave: some 8 KiB, or one whole message if that is longer.
+pub(crate) const PIECES: usize = 4;
+
 /// A raw request: bytes that are whole messages and end with what the server answers by a ReadyForQuery.
 pub(crate) struct Request {
     pub(crate) bytes: Bytes,
     /// What follows them (copy data); `None` if nothing does.
     pub(crate) more: Option<mpsc::Receiver<Bytes>>,
     pub(crate) replies: mpsc::Sender<Chunk>,
+    /// The checkout that asks: once that has ended, nothing more of this is sent, and its answer is nobody's.
+    pub(crate) generation: u64,
 }
 
 /// Some whole messages of an answer.
@@ -23,14 +31,21 @@ pub(crate) struct Chunk {
 /// The request whose turn it is.
 pub(crate) struct Active {
     pub(crate) pending: Bytes,
-    pub(crate) started: bool,
+    pub(crate) generation: u64,
     more: Option<mpsc::Receiver<Bytes>>,
-    replies: mpsc::Sender<Chunk>,
+    replies: Option<mpsc::Sender<Chunk>>,
 }
 
 impl Active {
     pub(crate) fn new(request: Request) -> Active {
-        Active { pending: request.bytes, started: false, more: request.more, replies: request.replies }
+        let Request { bytes, more, replies, generation } = request;
+        Active { pending: bytes, generation, more, replies: Some(replies) }
+    }
+
+    /// The asker's checkout is over: what it still sends is cut off here, what is still answered is thrown away.
+    pub(crate) fn abandon(&mut self) {
+        self.more = None;
+        self.replies = None;
     }
 
     /// More to send: `Ready(None)` if nothing more will come.
@@ -45,12 +60,17 @@ impl Active {
 
     /// Ready when the asker can take more, or has gone.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.replies.poll_ready(cx).map(|_| ())
+        match self.replies.as_mut() {
+            Some(replies) => replies.poll_ready(cx).map(|_| ()),
+            None => Poll::Ready(()),
+        }
     }
 
     /// Passes messages on; an asker that has gone gets nothing, and the answer is read to its end all the same.
     pub(crate) fn send(&mut self, chunk: Chunk) {
-        let _ = self.replies.start_send(chunk);
+        if let Some(replies) = self.replies.as_mut() {
+            let _ = replies.start_send(chunk);
+        }
     }
 }
 

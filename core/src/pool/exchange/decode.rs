@@ -1,0 +1,258 @@
+//! What the backend's messages hold. Everything here takes bytes from the network: a body that is cut short or makes
+//! no sense is an error value, never a panic, and nothing is allocated on the word of a length that was not checked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::values::{Column, Format, RawRow, Tag};
+
+/// A body that is not what its tag says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// The rest of a message's body.
+pub(crate) struct Body<'a>(&'a [u8]);
+
+impl<'a> Body<'a> {
+    pub(crate) fn of(bytes: &'a [u8]) -> Body<'a> {
+        Body(bytes)
+    }
+
+    pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
+        let (front, rest) = self.0.split_at_checked(n).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(front)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (front, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(*front)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn i16(&mut self) -> Result<i16, Malformed> {
+        self.array().map(i16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn i32(&mut self) -> Result<i32, Malformed> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    /// A zero-terminated text, without the zero.
+    pub(crate) fn cstr(&mut self) -> Result<&'a [u8], Malformed> {
+        let end = self.0.iter().position(|b| *b == 0).ok_or(Malformed)?;
+        let text = self.take(end)?;
+        self.u8()?;
+        Ok(text)
+    }
+
+    fn end(self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
+    }
+}
+
+/// Cuts the first message off: its tag and its body. `None` if there is none; what follows it stays.
+pub(crate) fn message(bytes: &mut Bytes) -> Option<(u8, Bytes)> {
+    let [tag, a, b, c, d, ..] = **bytes else { return None };
+    let end = (u32::from_be_bytes([a, b, c, d]) as usize).max(4) + 1;
+    if bytes.len() < end {
+        return None;
+    }
+    Some((tag, bytes.split_to(end).slice(5..)))
+}
+
+fn format(code: i16) -> Result<Format, Malformed> {
+    match code {
+        0 => Ok(Format::Text),
+        1 => Ok(Format::Binary),
+        _ => Err(Malformed),
+    }
+}
+
+/// RowDescription.
+pub(crate) fn columns(body: &[u8]) -> Result<Arc<[Column]>, Malformed> {
+    let mut body = Body::of(body);
+    let count = body.u16()?;
+    let mut columns = Vec::new();
+    for _ in 0..count {
+        columns.push(Column {
+            name: String::from_utf8_lossy(body.cstr()?).into(),
+            table_oid: body.u32()?,
+            column_id: body.i16()?,
+            type_oid: body.u32()?,
+            type_size: body.i16()?,
+            type_modifier: body.i32()?,
+            format: format(body.i16()?)?,
+        });
+    }
+    body.end()?;
+    Ok(columns.into())
+}
+
+/// ParameterDescription.
+pub(crate) fn parameters(body: &[u8]) -> Result<Arc<[u32]>, Malformed> {
+    let mut body = Body::of(body);
+    let count = body.u16()?;
+    let mut oids = Vec::new();
+    for _ in 0..count {
+        oids.push(body.u32()?);
+    }
+    body.end()?;
+    Ok(oids.into())
+}
+
+/// DataRow. Walked once, so that whoever reads the row later meets no surprise.
+pub(crate) fn row(mut bytes: Bytes) -> Result<RawRow, Malformed> {
+    let mut body = Body::of(&bytes);
+    let len = body.u16()?;
+    for _ in 0..len {
+        match body.i32()? {
+            -1 => {}
+            n => {
+                body.take(usize::try_from(n).map_err(|_| Malformed)?)?;
+            }
+        }
+    }
+    body.end()?;
+    Ok(RawRow::new(len, bytes.split_off(2)))
+}
+
+/// CommandComplete.
+pub(crate) fn tag(body: &[u8]) -> Result<Tag, Malformed> {
+    Ok(Tag::new(String::from_utf8_lossy(Body::of(body).cstr()?).into()))
+}
+
+/// CopyInResponse and CopyOutResponse: the format of all of it and of each column.
+pub(crate) fn copy_formats(body: &[u8]) -> Result<(Format, Vec<Format>), Malformed> {
+    let mut body = Body::of(body);
+    let overall = format(i16::from(body.u8()?))?;
+    let count = body.u16()?;
+    let mut formats = Vec::new();
+    for _ in 0..count {
+        formats.push(format(body.i16()?)?);
+    }
+    body.end()?;
+    Ok((overall, formats))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fields::Fields;
+    use super::*;
+
+    /// xorshift64*: the same garbage in every run.
+    struct Seeded(u64);
+
+    impl Seeded {
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        }
+    }
+
+    fn all(body: &[u8]) -> usize {
+        let row = row(Bytes::copy_from_slice(body));
+        if let Ok(row) = &row {
+            assert_eq!(row.iter().count(), row.len());
+            assert_eq!(row.get(row.len()), None);
+            let _ = format!("{row:?}");
+        }
+        [
+            columns(body).is_ok(),
+            parameters(body).is_ok(),
+            row.is_ok(),
+            tag(body).map(|t| (t.rows(), t.oid(), t.command().len())).is_ok(),
+            copy_formats(body).is_ok(),
+            Fields::decode(body).map(|f| (f.position(), f.to_string())).is_ok(),
+            message(&mut Bytes::copy_from_slice(body)).is_some(),
+        ]
+        .into_iter()
+        .filter(|ok| *ok)
+        .count()
+    }
+
+    fn samples() -> Vec<Vec<u8>> {
+        let mut columns = vec![0, 2];
+        for name in [&b"id\0"[..], b"n\xc3\xa4me\0"] {
+            columns.extend_from_slice(name);
+            columns.extend_from_slice(&[0, 0, 64, 1, 0, 1, 0, 0, 0, 23, 0, 4, 255, 255, 255, 255, 0, 1]);
+        }
+        vec![
+            columns,
+            vec![0, 2, 0, 0, 0, 23, 0, 0, 0, 25],
+            vec![0, 3, 0, 0, 0, 2, b'h', b'i', 255, 255, 255, 255, 0, 0, 0, 0],
+            b"INSERT 0 5\0".to_vec(),
+            vec![1, 0, 2, 0, 1, 0, 1],
+            b"SERROR\0VERROR\0C22012\0Mdivision by zero\0P8\0\0".to_vec(),
+            vec![b'Z', 0, 0, 0, 5, b'I'],
+        ]
+    }
+
+    #[test]
+    fn every_sample_is_understood_and_none_of_its_stumps() {
+        let samples = samples();
+        assert_eq!(columns(&samples[0]).unwrap()[1].name.as_ref(), "näme");
+        assert_eq!(*parameters(&samples[1]).unwrap(), [23, 25]);
+        let r = row(samples[2].clone().into()).unwrap();
+        assert_eq!(r.iter().collect::<Vec<_>>(), [Some(&b"hi"[..]), None, Some(b"")]);
+        assert_eq!((r.get(0), r.get(1), r.get(2)), (Some(&b"hi"[..]), None, Some(&b""[..])));
+        assert_eq!(copy_formats(&samples[4]).unwrap(), (Format::Binary, vec![Format::Binary; 2]));
+        assert_eq!(Fields::decode(&samples[5]).unwrap().code(), "22012");
+        let decoders: [fn(&[u8]) -> bool; 7] = [
+            |b| columns(b).is_ok(),
+            |b| parameters(b).is_ok(),
+            |b| row(Bytes::copy_from_slice(b)).is_ok(),
+            |b| tag(b).is_ok(),
+            |b| copy_formats(b).is_ok(),
+            |b| Fields::decode(b).is_ok(),
+            |b| message(&mut Bytes::copy_from_slice(b)).is_some(),
+        ];
+        for (sample, decoder) in samples.iter().zip(decoders) {
+            assert!(decoder(sample));
+            for len in 0..sample.len() {
+                assert!(!decoder(&sample[..len]), "{len} bytes of {sample:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_no_panic() {
+        let mut random = Seeded(72);
+        let samples = samples();
+        let mut understood = 0;
+        for round in 0..200_000_usize {
+            let mut body = samples[round % samples.len()].clone();
+            for _ in 0..1 + random.next() % 3 {
+                let at = random.next() as usize % body.len();
+                body[at] = random.next() as u8;
+            }
+            body.truncate(1 + random.next() as usize % (body.len() + 8));
+            understood += all(&body);
+            let noise: Vec<u8> = (0..random.next() % 40).map(|_| (random.next() % 4) as u8).collect();
+            understood += all(&noise);
+        }
+        assert!(understood > 1000, "the garbage was too far off to test anything: {understood}");
+    }
+
+    #[test]
+    fn a_length_of_gigabytes_allocates_nothing() {
+        assert!(row(Bytes::from_static(&[255, 255, 127, 255, 255, 255])).is_err());
+        assert!(row(Bytes::from_static(&[0, 1, 128, 0, 0, 0])).is_err());
+        assert!(message(&mut Bytes::from_static(&[b'D', 255, 255, 255, 255, 0])).is_none());
+    }
+}

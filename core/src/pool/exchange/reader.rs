@@ -1,0 +1,185 @@
+//! Reading the answer to one request, message by message, and what its errors mean to the asker.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_channel::mpsc;
+use futures_core::Stream;
+
+use super::decode::{self, Malformed};
+use super::fields::{Fields, Notice, ServerError};
+use super::transport::Chunk;
+use crate::detect::checkout::{CheckoutId, State, TransactionStatus};
+use crate::error::{Error, ErrorCode, Result};
+use crate::pool::connection::force_released;
+use crate::pool::control::Control;
+use crate::pool::failure::{self, Phase};
+use crate::pool::protocol::back;
+
+/// Who asked, and on which connection.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) control: Arc<Control>,
+    pub(crate) id: CheckoutId,
+}
+
+impl Origin {
+    /// An error of the server. What it says after a revoke (a cancel, a shut down socket) is the revoke's doing.
+    pub(crate) fn failed(&self, fields: Fields) -> Error {
+        match self.control.revocation.get() {
+            Some(revocation) => force_released(revocation),
+            None => {
+                failure::exchange_error(ServerError(fields), &self.control.peer.to_string(), Phase::InUse)
+            }
+        }
+    }
+
+    /// The answer ended before its end.
+    pub(crate) fn lost(&self) -> Error {
+        if let Some(revocation) = self.control.revocation.get() {
+            return force_released(revocation);
+        }
+        let word = self.control.slot.word();
+        let held = word.state == State::Held && word.generation == self.id.generation();
+        if held || self.control.is_ended() || word.state == State::Ended {
+            let text = format!("the connection to {} ended in the middle of an answer", self.control.peer);
+            return Error::new(ErrorCode::ConnectionLost, text);
+        }
+        let text = format!("checkout {} was released before its answer was read", self.id);
+        Error::new(ErrorCode::AlreadyReleased, text)
+    }
+
+    /// The server said what the protocol does not allow.
+    pub(crate) fn violated(&self, what: &str) -> Error {
+        Error::new(ErrorCode::Protocol, format!("{}: {what}", self.control.peer))
+    }
+
+    pub(crate) fn malformed(&self, tag: u8) -> impl FnOnce(Malformed) -> Error {
+        move |Malformed| {
+            let what = format!("a message {:?} of the server is malformed", char::from(tag));
+            self.violated(&what)
+        }
+    }
+
+    pub(crate) fn unexpected(&self, tag: u8) -> Error {
+        self.violated(&format!("the server sent a message {:?} that does not belong here", char::from(tag)))
+    }
+}
+
+/// The messages of one answer.
+pub(crate) struct Reader {
+    pub(crate) origin: Origin,
+    /// `None` once the answer is over.
+    replies: Option<mpsc::Receiver<Chunk>>,
+    rest: Bytes,
+    /// The first error, told once the ReadyForQuery is here: the session's status is right by then.
+    pub(crate) failure: Option<Error>,
+    /// How many characters the SQL has in front that its author does not know of.
+    shift: u32,
+    /// The transaction status after the answer; `None` before.
+    pub(crate) status: Option<TransactionStatus>,
+}
+
+/// A message that matters to the reader's owner.
+pub(crate) enum Read {
+    Message(u8, Bytes),
+    Notice(Notice),
+    /// The answer is over: with the error, if there was one.
+    Over(Result<()>),
+}
+
+impl Reader {
+    pub(crate) fn new(origin: Origin, replies: mpsc::Receiver<Chunk>) -> Reader {
+        Reader { origin, replies: Some(replies), rest: Bytes::new(), failure: None, shift: 0, status: None }
+    }
+
+    pub(crate) fn shifted(self, shift: u32) -> Reader {
+        Reader { shift, ..self }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.replies.is_none()
+    }
+
+    /// Nothing more of the answer is wanted; the connection's task reads what is left of it.
+    pub(crate) fn give_up(&mut self) {
+        self.replies = None;
+        self.rest = Bytes::new();
+    }
+
+    /// The first failure counts: what follows comes of it.
+    pub(crate) fn fail(&mut self, error: Error) {
+        if self.failure.is_none() {
+            self.failure = Some(error);
+        }
+    }
+
+    fn over(&mut self) -> Read {
+        self.give_up();
+        Read::Over(self.failure.take().map_or(Ok(()), Err))
+    }
+
+    /// The next message. Errors are kept back until the answer is over. After `Over` there is nothing more.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        loop {
+            let Some((tag, body)) = decode::message(&mut self.rest) else {
+                let Some(replies) = self.replies.as_mut() else { return Poll::Ready(Read::Over(Ok(()))) };
+                match ready!(Pin::new(replies).poll_next(cx)) {
+                    Some(Chunk { messages }) => self.rest = messages,
+                    None => {
+                        let lost = self.origin.lost();
+                        // A last word of the server (an administrator's shutdown) says more than the end itself.
+                        if lost.code() != ErrorCode::ConnectionLost {
+                            self.failure = None;
+                        }
+                        self.fail(lost);
+                        return Poll::Ready(self.over());
+                    }
+                }
+                continue;
+            };
+            match tag {
+                back::ERROR_RESPONSE => match Fields::decode(&body) {
+                    Ok(mut fields) => {
+                        fields.shift_position(self.shift);
+                        let error = self.origin.failed(fields);
+                        self.fail(error);
+                        // Its owner may have to know now, but not what it says.
+                        return Poll::Ready(Read::Message(tag, Bytes::new()));
+                    }
+                    Err(e) => return Poll::Ready(self.broken(tag, e)),
+                },
+                back::NOTICE_RESPONSE => match Fields::decode(&body) {
+                    Ok(fields) => {
+                        tracing::debug!(target: "leakpool", severity = fields.severity(), "{}", fields.message());
+                        return Poll::Ready(Read::Notice(Notice(fields)));
+                    }
+                    Err(e) => return Poll::Ready(self.broken(tag, e)),
+                },
+                back::READY_FOR_QUERY => {
+                    self.status = Some(match body.first() {
+                        Some(b'T') => TransactionStatus::InTransaction,
+                        Some(b'E') => TransactionStatus::Failed,
+                        _ => TransactionStatus::Idle,
+                    });
+                    return Poll::Ready(self.over());
+                }
+                _ => return Poll::Ready(Read::Message(tag, body)),
+            }
+        }
+    }
+
+    fn broken(&mut self, tag: u8, e: Malformed) -> Read {
+        let error = self.origin.malformed(tag)(e);
+        self.fail(error);
+        self.over()
+    }
+
+    /// The answer makes no sense: its reader gives it up.
+    pub(crate) fn refuse(&mut self, error: Error) -> Error {
+        self.give_up();
+        error
+    }
+}
