@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::ptr;
 use std::time::Duration;
 
-use leakpool::{AcquireOptions, Error, ErrorCode, Result};
+use leakpool::{AcquireOptions, Result};
 
 use crate::boundary::{Out, check_size, get, guarded, text_or_null};
 use crate::error::{leakpool_error, leakpool_status};
@@ -240,9 +240,4 @@ pub unsafe extern "C" fn leakpool_backend_pid(
     };
     // SAFETY: as the header says.
     unsafe { guarded(error, body) }
-}
-
-/// What a call needs that goes to the server.
-pub(crate) fn unsupported(text: &str) -> Error {
-    Error::new(ErrorCode::Unsupported, text)
 }

@@ -62,7 +62,7 @@ pub(crate) unsafe fn guarded(
 pub(crate) fn plain<T: Nothing>(body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let e = panicked(panic);
-        let _ = catch_unwind(|| tracing::error!(target: "leakpool", "{e}"));
+        let _ = catch_unwind(AssertUnwindSafe(|| tracing::error!(target: "leakpool", "{e}")));
         T::NOTHING
     })
 }

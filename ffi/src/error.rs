@@ -7,6 +7,7 @@ use leakpool::exchange::ServerError;
 use leakpool::{Error, ErrorCode, Exhausted, Revocation};
 
 use crate::boundary::{c_text, free, lent, plain};
+use crate::checkouts::leakpool_checkouts;
 
 /// How a call ended. 0 is success; the numbers are stable and never change their meaning. Later versions may add
 /// some, so that a switch needs a default.
@@ -109,6 +110,7 @@ pub struct leakpool_error {
     sqlstate: Option<CString>,
     diagnosis: Option<CString>,
     reason: Option<CString>,
+    holders: leakpool_checkouts,
     fields: Vec<(u8, CString)>,
     position: u32,
 }
@@ -122,6 +124,7 @@ impl leakpool_error {
             sqlstate: e.sqlstate().map(c_text),
             diagnosis: e.detail::<Exhausted>().map(|exhausted| c_text(exhausted.diagnosis.name())),
             reason: e.detail::<Revocation>().map(|revocation| c_text(revocation.reason.name())),
+            holders: leakpool_checkouts::new(e.detail::<Exhausted>().iter().flat_map(|e| &e.holders)),
             fields: server
                 .map(|server| server.iter().map(|(letter, text)| (letter, c_text(text))).collect())
                 .unwrap_or_default(),
@@ -175,6 +178,14 @@ pub unsafe extern "C" fn leakpool_error_diagnosis(error: *const leakpool_error) 
 pub unsafe extern "C" fn leakpool_error_reason(error: *const leakpool_error) -> *const c_char {
     // SAFETY: as the header says.
     plain(|| lent(unsafe { of(error) }.and_then(|e| e.reason.as_ref())))
+}
+
+/// For LEAKPOOL_ACQUIRE_TIMEOUT who held the connections, longest idle first; otherwise an empty list; NULL for NULL.
+/// Borrowed: lives as long as the error; do not free it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn leakpool_error_holders(error: *const leakpool_error) -> *const leakpool_checkouts {
+    // SAFETY: as the header says.
+    plain(|| unsafe { of(error) }.map_or(ptr::null(), |e| ptr::from_ref(&e.holders)))
 }
 
 /// One field of the server's error by its letter in the protocol (PostgreSQL manual, "Error and Notice Message

@@ -1,8 +1,9 @@
-//! Checkouts as C sees them: `uint64_t`, masked for each pool, so that an id of another pool, or one made up, is
-//! recognised as unknown instead of meaning somebody else's checkout.
+//! Checkouts as C sees them: `uint64_t`, masked by the name of their pool, so that an id of another pool, or one made
+//! up, is recognised as unknown instead of meaning somebody else's checkout.
 
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::BuildHasher;
+use std::sync::OnceLock;
 
 use leakpool::CheckoutId;
 
@@ -11,9 +12,11 @@ use leakpool::CheckoutId;
 pub(crate) struct Mask(u64);
 
 impl Mask {
-    pub(crate) fn random() -> Mask {
+    /// The same for the same name, within one process.
+    pub(crate) fn of(pool: &str) -> Mask {
+        static STATE: OnceLock<RandomState> = OnceLock::new();
         // The top bit is set, which no id has: so no masked id is 0.
-        Mask(RandomState::new().build_hasher().finish() | 1 << 63)
+        Mask(STATE.get_or_init(RandomState::new).hash_one(pool) | 1 << 63)
     }
 
     pub(crate) fn give(self, id: CheckoutId) -> u64 {
@@ -31,10 +34,10 @@ mod tests {
 
     #[test]
     fn an_id_means_something_to_its_own_pool_only_and_is_never_zero() {
-        let (a, b) = (Mask::random(), Mask::random());
+        let (a, b) = (Mask::of("orders"), Mask::of("users"));
         let id: CheckoutId = "3.17".parse().unwrap();
         assert_ne!(a.give(id), 0);
-        assert_eq!(a.take(a.give(id)), id);
+        assert_eq!(Mask::of("orders").take(a.give(id)), id);
         assert_ne!(b.take(a.give(id)), id);
     }
 }

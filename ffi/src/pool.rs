@@ -8,7 +8,7 @@ use std::time::Duration;
 use leakpool::{CheckoutId, Error, ErrorCode, Names, OPTIONS, Pool, Result, Settings};
 use tokio::runtime::Runtime;
 
-use crate::boundary::{Out, c_text, get, give_sized, guarded, invalid, plain, text};
+use crate::boundary::{Out, c_text, get, give_sized, guarded, plain, text};
 use crate::checkouts::leakpool_checkouts;
 use crate::clock::leakpool_test_clock;
 use crate::error::{leakpool_error, leakpool_status};
@@ -97,14 +97,8 @@ fn make(dsn: &str, settings: Settings, clock: Option<&leakpool_test_clock>) -> R
         builder = builder.clock(clock.clock.clone());
     }
     let pool = builder.build()?;
-    let name = c_text(pool.name());
-    Ok(leakpool_pool(Arc::new(PoolHandle {
-        pool,
-        table: Table::default(),
-        mask: Mask::random(),
-        name,
-        runtime,
-    })))
+    let (name, mask) = (c_text(pool.name()), Mask::of(pool.name()));
+    Ok(leakpool_pool(Arc::new(PoolHandle { pool, table: Table::default(), mask, name, runtime })))
 }
 
 /// Makes a pool. It connects when it is first asked to (or at once, for min_idle).
@@ -255,7 +249,7 @@ pub unsafe extern "C" fn leakpool_pool_close(
             ms => pool.block_on(pool.pool.close_within(Duration::from_millis(ms)))?,
         };
         if let Some(out) = out {
-            out.give(leakpool_checkouts::new(&held, pool.mask));
+            out.give(leakpool_checkouts::new(&held));
         }
         Ok(())
     };
@@ -285,14 +279,6 @@ pub unsafe extern "C" fn leakpool_pool_free(pool: *mut leakpool_pool) {
         }
         handle.table.clear();
     });
-}
-
-/// `InvalidArgument` for durations that mean something else in another place.
-pub(crate) fn finite(argument: &str, ms: u64) -> Result<Duration> {
-    if ms == u64::MAX {
-        return Err(invalid(argument, "must be a number of milliseconds"));
-    }
-    Ok(Duration::from_millis(ms))
 }
 
 /// The message for what cannot be reached after a release in another thread.
