@@ -177,6 +177,52 @@ typedef enum leakpool_event_kind {
   LEAKPOOL_EVENT_UTILIZATION = 14,
 } leakpool_event_kind;
 
+// When force release may take what is due (leakpool_options.force_release_when).
+typedef enum leakpool_force_release_when {
+  // As soon as it is due.
+  LEAKPOOL_WHEN_DUE = 0,
+  // Only while somebody waits for a connection.
+  LEAKPOOL_WHEN_EXHAUSTED = 1,
+} leakpool_force_release_when;
+
+// How much of the call stack an acquire records (leakpool_options.stack_capture). A C program tells one line.
+typedef enum leakpool_stack_capture {
+  // Everything that is known.
+  LEAKPOOL_STACK_FULL = 0,
+  // The call site alone.
+  LEAKPOOL_STACK_SITE = 1,
+  // Nothing.
+  LEAKPOOL_STACK_OFF = 2,
+} leakpool_stack_capture;
+
+// How SQL is shown in reports, events and errors (leakpool_options.sql_text).
+typedef enum leakpool_sql_text {
+  // The text; never parameter values, and no passwords.
+  LEAKPOOL_SQL_FULL = 0,
+  // The text with every literal replaced.
+  LEAKPOOL_SQL_FINGERPRINT = 1,
+  // Not at all.
+  LEAKPOOL_SQL_OFF = 2,
+} leakpool_sql_text;
+
+// What happens to a session when it is released (leakpool_options.reset).
+typedef enum leakpool_reset {
+  // An open transaction is rolled back, LISTENs are ended.
+  LEAKPOOL_RESET_ROLLBACK = 0,
+  // Nothing: a session with something open is closed.
+  LEAKPOOL_RESET_NONE = 1,
+  // Settings, temporary tables, advisory locks and LISTENs too; prepared statements are kept.
+  LEAKPOOL_RESET_SESSION = 2,
+} leakpool_reset;
+
+// How values travel (leakpool_param.format, and the results of queries).
+typedef enum leakpool_format {
+  // As the type's text, in the session's DateStyle, TimeZone and so on.
+  LEAKPOOL_TEXT = 0,
+  // As the type's binary form, in network byte order.
+  LEAKPOOL_BINARY = 1,
+} leakpool_format;
+
 // A list of checkouts, as they were at one moment. It does not change, depends on nothing else, and may be read from
 // several threads at once.
 typedef struct leakpool_checkouts leakpool_checkouts;

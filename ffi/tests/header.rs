@@ -122,6 +122,9 @@ fn header() -> String {
     };
     // cbindgen has no word for usize::MAX.
     config.export.exclude = vec!["LEAKPOOL_NUL_TERMINATED".to_owned()];
+    // Those that stand in structs as plain numbers, since C may put any number there.
+    let numbers = ["force_release_when", "stack_capture", "sql_text", "reset", "format"];
+    config.export.include = numbers.iter().map(|name| format!("leakpool_{name}")).collect();
     let mut builder = Builder::new().with_config(config);
     for noun in NOUNS {
         builder = builder.with_src(root().join("ffi/src").join(format!("{noun}.rs")));

@@ -338,7 +338,7 @@ static void leaks(void) {
   OK(leakpool_test_clock_advance(clock, 11000, &error));
   AWAIT(count(&seen, LEAKPOOL_EVENT_LEAK) == 2 && count(&seen, LEAKPOOL_EVENT_LEAKS_DETECTED) == 1);
   CHECK(strstr(seen.file, "api.c") != NULL && strcmp(seen.reason, "unused") == 0 && seen.flagged == 2);
-  CHECK(strstr(seen.leak, "LEAK") != NULL && (seen.checkout == first || seen.checkout == second));
+  CHECK(strstr(seen.leak, "api.c:") != NULL && (seen.checkout == first || seen.checkout == second));
 
   leakpool_checkouts *list = NULL;
   OK(leakpool_pool_leaks(pool, &list, &error));

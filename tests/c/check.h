@@ -24,10 +24,10 @@ static int checks_made;
 #define OK(call)                                                                                        \
   do {                                                                                                  \
     leakpool_error *error = NULL;                                                                       \
-    leakpool_status status = (call);                                                                    \
+    leakpool_status got_ = (call);                                                                    \
     checks_made++;                                                                                      \
-    if (status != LEAKPOOL_OK || error != NULL) {                                                       \
-      fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call, leakpool_status_name((int)status), \
+    if (got_ != LEAKPOOL_OK || error != NULL) {                                                       \
+      fprintf(stderr, "%s:%d: %s: %s: %s\n", __FILE__, __LINE__, #call, leakpool_status_name((int)got_), \
               leakpool_error_message(error));                                                           \
       exit(1);                                                                                          \
     }                                                                                                   \
@@ -37,12 +37,12 @@ static int checks_made;
 #define FAILS(expected, text, call)                                                                        \
   do {                                                                                                     \
     leakpool_error *error = NULL;                                                                          \
-    leakpool_status status = (call);                                                                       \
+    leakpool_status got_ = (call);                                                                       \
     checks_made++;                                                                                         \
-    if (status != (expected) || leakpool_error_status(error) != (expected) ||                              \
+    if (got_ != (expected) || leakpool_error_status(error) != (expected) ||                              \
         strstr(leakpool_error_message(error), (text)) == NULL) {                                           \
       fprintf(stderr, "%s:%d: %s: expected %s (%s), got %s: %s\n", __FILE__, __LINE__, #call,              \
-              leakpool_status_name((int)(expected)), (text), leakpool_status_name((int)status),            \
+              leakpool_status_name((int)(expected)), (text), leakpool_status_name((int)got_),            \
               leakpool_error_message(error));                                                              \
       exit(1);                                                                                             \
     }                                                                                                      \

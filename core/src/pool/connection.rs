@@ -281,6 +281,10 @@ impl CancelHandle {
                 ),
             });
         }
+        // Sent all the same, it would arrive late and hit the next statement.
+        if self.control.is_settled() {
+            return Ok(());
+        }
         if let Some(closer) = self.shared.closer() {
             closer.cancel(self.control.clone(), self.id);
         }
