@@ -31,10 +31,14 @@ check: ## format, lints, documentation, shell scripts
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
 	if command -v shellcheck >/dev/null; then shellcheck -x $(SHELL_SCRIPTS); fi
 
-bench: postgres ## compare with the peers, report in target/bench/report.md (server pinned to one CPU)
-	mkdir -p "$(TARGET_DIR)/bench"
-	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres cargo bench -p leakpool --bench '*' \
-	  | tee "$(TARGET_DIR)/bench/report.md"
+bench: postgres ## compare with the peers, report and plot in target/bench (server pinned to one CPU)
+	rm -rf "$(TARGET_DIR)/bench/rows"
+	if [ -n "$${LEAKPOOL_BENCH_JAVA:-}" ]; then scripts/ensure-java-pools; fi
+	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres cargo bench -p leakpool --bench '*'
+	@echo "the report is in $(TARGET_DIR)/bench/report.md"
+
+bench-%: postgres
+	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres cargo bench -p leakpool --bench "$*"
 
 postgres:
 	@scripts/ensure-postgres

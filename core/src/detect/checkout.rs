@@ -482,6 +482,26 @@ impl Slot {
         self.transition(generation, State::Held, to)
     }
 
+    /// The same for whoever has looked at `seen` and goes by what it found there: `Err` if anything has changed.
+    pub(crate) fn end_holding_as_seen(&self, seen: Word, to: State, now: Nanos) -> Result<(), Word> {
+        if seen.state != State::Held {
+            return Err(seen);
+        }
+        if to == State::Returning {
+            self.returning_since.store(now, Ordering::Relaxed);
+        }
+        let new = Word { state: to, ..seen }.pack();
+        let swapped = self.word.compare_exchange(seen.pack(), new, Ordering::SeqCst, Ordering::SeqCst);
+        swapped.map(|_| ()).map_err(Word::unpack)
+    }
+
+    /// Takes a settled release back: whoever released it found that it may not be lent yet. Only for the one who
+    /// holds the object that goes with a free slot, so that nobody else can lend it.
+    pub(crate) fn begin_returning(&self, generation: u64, now: Nanos) -> bool {
+        self.returning_since.store(now, Ordering::Relaxed);
+        self.transition(generation, State::Free, State::Returning).is_ok()
+    }
+
     /// Ends a return: settled (`Free`) or given up (`Ended`).
     pub(crate) fn end_returning(&self, generation: u64, to: State) -> Result<Flags, Word> {
         self.transition(generation, State::Returning, to)

@@ -8,6 +8,8 @@ mod about;
 pub(crate) mod checkout;
 pub(crate) mod event;
 mod frame;
+#[cfg(all(test, leakpool_loom))]
+mod loom_tests;
 pub(crate) mod registry;
 pub mod site;
 pub(crate) mod sql;
@@ -35,6 +37,10 @@ use site::{SiteId, SiteTable};
 use stats::{Stats, book, count};
 use sweeper::{Sweeper, Swept};
 use verdict::{Judgement, Limits, RevokeReason, Suspicion, Verdict, idle_since, judge, span};
+
+/// The longest that the sweeper sleeps while something is lent. It can tell that the process did not run only by
+/// having overslept itself, so a stop is noticed up to this, and no deadline of before is judged by it.
+const HEARTBEAT: Nanos = 1_000_000_000;
 
 /// Whoever owns the session of a slot and can end it. Called with no lock held, from the sweeper or from whoever
 /// forces a release; it fences, frees and enqueues, and does no I/O itself.
@@ -245,12 +251,25 @@ impl Detector {
     /// session is not to be used again). `Err` tells that something else had ended the holding before.
     #[inline]
     pub(crate) fn release(&self, slot: &Slot, id: CheckoutId, to: State, now: Nanos) -> Result<(), Word> {
-        let flags = slot.end_holding(id.generation(), to, now)?;
-        book(&self.stats.released);
+        // Read while the checkout is ours: as soon as it has ended, the connection's task may lend the slot anew.
         let held = now.saturating_sub(slot.acquired_at());
+        let mut word = slot.word();
+        let recovered = loop {
+            if word.generation != id.generation() {
+                return Err(word);
+            }
+            let info = word.flags.has(Flags::LEAK).then(|| self.info(slot, word, slot.facts_of(word), now));
+            match slot.end_holding_as_seen(word, to, now) {
+                Ok(()) => break info,
+                // A flag was set meanwhile: look again.
+                Err(seen) if seen.generation == word.generation && seen.state == State::Held => word = seen,
+                Err(seen) => return Err(seen),
+            }
+        };
+        book(&self.stats.released);
         self.stats.use_time.record(held);
-        if flags.has(Flags::LEAK) {
-            self.recovered(slot, id, flags, now);
+        if let Some(info) = recovered {
+            self.recovered(info);
         }
         if self.sink.wants(EventKind::Release) {
             self.emit(EventData::Release { id, held: Duration::from_nanos(held) });
@@ -264,10 +283,20 @@ impl Detector {
         Ok(())
     }
 
+    /// A release that was taken for settled turned out not to be: the slot is `returning` after all.
     #[cold]
-    fn recovered(&self, slot: &Slot, id: CheckoutId, flags: Flags, now: Nanos) {
-        let word = Word { generation: id.generation(), flags, state: State::Held };
-        let info = self.info(slot, word, slot.facts_of(word), now);
+    pub(crate) fn take_release_back(&self, slot: &Slot, id: CheckoutId) {
+        let now = self.now();
+        if slot.begin_returning(id.generation(), now) {
+            let due = now.saturating_add(self.reset_timeout.load(Ordering::Relaxed));
+            if self.registry.schedule(slot, due) {
+                self.wake();
+            }
+        }
+    }
+
+    #[cold]
+    fn recovered(&self, info: CheckoutInfo) {
         info.site.recovered_inc();
         count(&self.stats.leaks_recovered);
         let _order = self.order.lock();
@@ -429,6 +458,16 @@ impl Detector {
         self.registry.in_state(State::Returning).len()
     }
 
+    /// Ends every session that is still on its way back.
+    pub(crate) fn give_up_returns(&self) {
+        for slot in self.registry.in_state(State::Returning) {
+            let word = slot.word();
+            if let Some(owner) = slot.owner() {
+                owner.give_up_return(word.generation);
+            }
+        }
+    }
+
     // ---- the sweep ---------------------------------------------------------------------------------------
 
     fn judge_due(&self, slot: &Slot, limits: &Limits, policy: &LeakPolicy, now: Nanos) {
@@ -548,12 +587,11 @@ impl Detector {
 }
 
 impl Swept for Detector {
-    fn sweep(&self) -> Option<Nanos> {
+    fn sweep(&self, now: Nanos) -> Option<Nanos> {
         if self.sweeper.lock().is_none() {
             return None;
         }
         let started = Instant::now();
-        let now = self.now();
         let policy = self.policy();
         let limits = Limits::of(&policy);
         let mut looked = false;
@@ -588,7 +626,7 @@ impl Swept for Detector {
                 self.last_check.store(now, Ordering::Relaxed);
             }
             let check = self.last_check.load(Ordering::Relaxed).saturating_add(interval);
-            next = Some(next.unwrap_or(Nanos::MAX).min(queued).min(check));
+            next = Some(next.unwrap_or(Nanos::MAX).min(queued).min(check).min(now.saturating_add(HEARTBEAT)));
         }
         if looked {
             self.stats.sweep_time.record_duration(started.elapsed());

@@ -7,7 +7,7 @@
 //!
 //! That is sound because of the order of two pairs (all `SeqCst`): an acquire *stores the state, then looks at
 //! `queued`*; the sweeper *clears `queued`, then looks at the state*. At least one of the two sees the other, and
-//! only the one that moves `queued` from its old value pushes. `loom` checks it (tests below).
+//! only the one that moves `queued` from its old value pushes. `loom` checks it (loom_tests.rs).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -155,6 +155,13 @@ impl Registry {
     pub(crate) fn knew(&self, id: CheckoutId) -> bool {
         let slot = u32::try_from(id.slot()).ok().and_then(|index| self.slot(index));
         id.generation() > 0 && slot.is_some_and(|slot| slot.word().generation >= id.generation())
+    }
+
+    /// True if an entry stands in the queue that counts for this slot.
+    #[cfg(all(test, leakpool_loom))]
+    pub(super) fn looks_at(&self, slot: &Slot) -> bool {
+        let due = slot.queued.load(Ordering::SeqCst);
+        due != 0 && lock(&self.queue).heap.iter().any(|entry| entry.0 == (due, slot.index()))
     }
 
     /// Every slot that is in `state` now.

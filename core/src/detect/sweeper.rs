@@ -16,8 +16,8 @@ use crate::process::{OfProcess, Process, Singleton};
 
 /// Something that the sweeper looks after.
 pub(crate) trait Swept: Send + Sync {
-    /// Judges what is due; returns when something will be due next. Calls no host code and does no I/O.
-    fn sweep(&self) -> Option<Nanos>;
+    /// Judges what is due at `now`; returns when something will be due next. Calls no host code and does no I/O.
+    fn sweep(&self, now: Nanos) -> Option<Nanos>;
     /// The clock that its times are on.
     fn clock(&self) -> &dyn Clock;
 }
@@ -48,7 +48,8 @@ impl std::fmt::Debug for Shared {
 #[derive(Default)]
 struct State {
     swept: Vec<Weak<dyn Swept>>,
-    woken: bool,
+    /// The first wake-up since the last round began.
+    woken: Option<Instant>,
     ended: bool,
 }
 
@@ -85,7 +86,8 @@ impl Sweeper {
         if !self.process.is_current() {
             return;
         }
-        self.shared.state.lock().woken = true;
+        let now = Instant::now();
+        self.shared.state.lock().woken.get_or_insert(now);
         self.shared.wake.notify_one();
     }
 }
@@ -99,24 +101,56 @@ impl Drop for Sweeper {
     }
 }
 
+/// Nobody is judged for the time in which nobody ran. A clock that does not run by itself has not run on meanwhile.
+fn did_not_run(round: &[Weak<dyn Swept>], span: Duration) {
+    if span > OVERSLEPT {
+        for swept in round.iter().filter_map(Weak::upgrade).filter(|s| s.clock().is_real()) {
+            swept.clock().skip(span);
+        }
+    }
+}
+
+/// How late it is, measured without a gap: what comes after is measured from here.
+fn late(due: &mut Instant) -> Duration {
+    let now = Instant::now();
+    let late = now.saturating_duration_since(*due);
+    *due = now;
+    late
+}
+
 fn run(shared: &Shared) {
+    let mut round: Vec<Weak<dyn Swept>> = Vec::new();
+    // When this thread was to run next, or last ran.
+    let mut due = Instant::now();
     loop {
-        let round: Vec<Weak<dyn Swept>> = {
+        // Those of the last round: whoever came meanwhile has a clock that starts after the stop.
+        did_not_run(&round, late(&mut due));
+        round = {
             let mut state = shared.state.lock();
             if state.ended {
                 return;
             }
-            state.woken = false;
+            state.woken = None;
             state.swept.retain(|s| s.strong_count() > 0);
             state.swept.clone()
         };
         let mut sleep: Option<Duration> = None;
         for weak in &round {
             let Some(swept) = weak.upgrade() else { continue };
+            // A stop may hit a round, too. Everybody is judged by a time that was read before this look at how late
+            // it is, so that no stop comes in between.
+            let now = loop {
+                let now = swept.clock().now();
+                let late = late(&mut due);
+                if late <= OVERSLEPT {
+                    break now;
+                }
+                did_not_run(&round, late);
+            };
             // A panic in one round must not end detection for everybody.
-            let next = catch_unwind(AssertUnwindSafe(|| swept.sweep())).unwrap_or_else(|_| {
+            let next = catch_unwind(AssertUnwindSafe(|| swept.sweep(now))).unwrap_or_else(|_| {
                 tracing::error!(target: "leakpool", "a round of the leak sweeper panicked; it goes on");
-                Some(swept.clock().now() + 1_000_000_000)
+                Some(now + 1_000_000_000)
             });
             if let Some(next) = next.filter(|_| swept.clock().is_real()) {
                 let until = Duration::from_nanos(next.saturating_sub(swept.clock().now()));
@@ -125,20 +159,25 @@ fn run(shared: &Shared) {
         }
 
         let mut state = shared.state.lock();
-        if state.ended || state.woken {
+        let late = late(&mut due);
+        if late > OVERSLEPT {
+            drop(state);
+            did_not_run(&round, late);
             continue;
         }
-        let Some(sleep) = sleep else {
-            shared.wake.wait(&mut state);
+        if state.ended || state.woken.is_some() {
             continue;
-        };
-        let until = Instant::now() + sleep;
-        let timed_out = shared.wake.wait_until(&mut state, until).timed_out();
-        drop(state);
-        let late = until.elapsed();
-        if timed_out && late > OVERSLEPT {
-            for swept in round.iter().filter_map(Weak::upgrade) {
-                swept.clock().skip(late);
+        }
+        match sleep {
+            None => {
+                shared.wake.wait(&mut state);
+                due = state.woken.unwrap_or_else(Instant::now);
+            }
+            Some(sleep) => {
+                let until = due + sleep;
+                shared.wake.wait_until(&mut state, until);
+                // Woken before its time, it was to run then; a stop may have come between that and now.
+                due = state.woken.map_or(until, |woken| woken.min(until));
             }
         }
     }

@@ -138,7 +138,8 @@ impl Connection {
         self.control.listeners.lock().clear();
         let detector = &self.shared.detector;
         let now = detector.now();
-        let outcome = if client.is_closed() || control.is_ended() {
+        let mut client = Some(client);
+        let outcome = if control.is_ended() || client.as_ref().is_some_and(|c| c.is_closed()) {
             detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
                 control.leave_pool();
                 control.removed(RemoveReason::Lost);
@@ -146,12 +147,12 @@ impl Connection {
         } else if broken || self.shared.is_closed() {
             detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
                 control.leave_pool();
+                control.end_session();
                 if broken {
-                    control.end_session();
+                    drop(client.take());
                     control.removed(RemoveReason::Broken);
                 } else {
-                    control.parked.lock().client = Some(client);
-                    control.end_session();
+                    control.parked.lock().client = client.take();
                     control.removed(RemoveReason::PoolClosed);
                 }
             })
@@ -161,15 +162,19 @@ impl Connection {
             && self.shared.reset != Reset::Session
         {
             detector.release(&control.slot, self.id, State::Free, now).map(|()| {
+                if control.is_being_cancelled() {
+                    self.wait_for_cancel(client.take());
+                    return;
+                }
                 // Free, but in nobody's reach before the object is back in deadpool.
                 let object = control.parked.lock().object.take();
-                if let Some(object) = control.reunite(object, Some(client), now) {
+                if let Some(object) = control.reunite(object, client.take(), now) {
                     self.shared.take_back(object, now);
                 }
             })
         } else {
             // The client goes into the slot before `returning` is published: the task may act on it at once.
-            control.parked.lock().client = Some(client);
+            control.parked.lock().client = client.take();
             let outcome = detector.release(&control.slot, self.id, State::Returning, now).map(|()| {
                 control.task.wake_by_ref();
                 if control.is_ended() {
@@ -177,12 +182,29 @@ impl Connection {
                 }
             });
             if outcome.is_err() {
-                let late = control.parked.lock().client.take();
-                drop(late);
+                client = control.parked.lock().client.take();
             }
             outcome
         };
-        outcome.or_else(|word| self.late_release(word))
+        let outcome = outcome.or_else(|word| self.late_release(word));
+        // Only now: dropping it aborts the task and closes the socket, and what had been sent on a session that was
+        // taken away is to be cancelled before that.
+        drop(client);
+        outcome
+    }
+
+    /// A cancel was asked for at the very moment of the release, and saw the checkout still held: it may be on its
+    /// way. (This side ends the checkout and then looks for cancels; the other one announces its cancel and then
+    /// looks at the checkout: one of them sees the other.) The connection's task waits for it.
+    #[cold]
+    fn wait_for_cancel(&self, client: Option<BoxedClient>) {
+        let control = &self.control;
+        control.parked.lock().client = client;
+        self.shared.detector.take_release_back(&control.slot, self.id);
+        control.task.wake_by_ref();
+        if control.is_ended() {
+            control.end_unsettled_return();
+        }
     }
 
     /// Something else had ended the holding: a revoke, or the end of the session.
@@ -191,6 +213,7 @@ impl Connection {
         // Whoever revoked it sets the fence right after winning the state.
         for _ in 0..1000 {
             if let Some(revocation) = self.control.revocation.get() {
+                self.control.end_session();
                 tombstone::late_release(&self.shared.detector, revocation.clone());
                 return Err(force_released(revocation));
             }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
 
@@ -62,6 +62,8 @@ impl Task {
     pub(crate) fn begin_poll(&self, waker: &Waker) {
         self.inner.register(waker);
         self.state.store(POLLING, Ordering::SeqCst);
+        // Before the observer looks whether the checkout was revoked: see `end_session`.
+        fence(Ordering::SeqCst);
     }
 
     /// The poll is over: true if nothing has woken the task meanwhile.
@@ -83,6 +85,16 @@ impl Wake for Task {
         self.state.store(WOKEN, Ordering::SeqCst);
         self.inner.wake();
     }
+}
+
+/// How a checkout stands to its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Held,
+    /// The session is another's, or the pool's.
+    Returned,
+    /// The session is about to end. The fence, which says why, may not stand yet: what waits goes on waiting for it.
+    Ended,
 }
 
 /// A slot of the registry in the hands of one connection; given back when nobody stamps it any more.
@@ -123,6 +135,8 @@ pub(crate) struct Control {
     pub(crate) closing: AtomicBool,
     /// The task has ended: there is no session any more.
     pub(crate) ended: AtomicBool,
+    /// Counted among the tasks that a close waits for.
+    counted: AtomicBool,
     /// True while the observer waits for the server; false while the client does not read what is there.
     pub(crate) read_blocked: AtomicBool,
     /// Process id and secret of the backend, for a cancel.
@@ -165,7 +179,6 @@ impl Control {
         let detector = shared.detector.clone();
         let now = detector.now();
         let max_uses = shared.options().max_uses;
-        shared.task_began();
         let control = Arc::new(Control {
             slot,
             detector,
@@ -175,6 +188,7 @@ impl Control {
             revocation: OnceLock::new(),
             closing: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
             read_blocked: AtomicBool::new(false),
             key: AtomicU64::new(0),
             peer,
@@ -251,10 +265,17 @@ impl Control {
         drop(requests);
     }
 
-    /// True while this checkout holds the session.
-    pub(crate) fn is_held_by(&self, generation: u64) -> bool {
+    /// What the wire may do for a request of this checkout.
+    pub(crate) fn standing(&self, generation: u64) -> Standing {
         let word = self.slot.word();
-        word.state == State::Held && word.generation == generation
+        if word.generation != generation {
+            return Standing::Returned;
+        }
+        match word.state {
+            State::Held => Standing::Held,
+            State::Free | State::Returning => Standing::Returned,
+            State::Ended => Standing::Ended,
+        }
     }
 
     /// Frees the place in the pool for good: the session is not lent again. Whoever won the end of the holding or
@@ -302,13 +323,15 @@ impl Control {
         Some(object)
     }
 
-    /// The return cannot be made clean: the session ends.
-    pub(crate) fn refuse_return(&self, generation: u64) {
-        if self.slot.end_returning(generation, State::Ended).is_ok() {
+    /// The return cannot be made clean: the session ends. False if the return had ended before.
+    pub(crate) fn refuse_return(&self, generation: u64) -> bool {
+        let refused = self.slot.end_returning(generation, State::Ended).is_ok();
+        if refused {
             self.leave_pool();
             self.end_session();
             self.removed(RemoveReason::Reset);
         }
+        refused
     }
 
     pub(crate) fn removed(&self, reason: RemoveReason) {
@@ -322,8 +345,13 @@ impl Control {
     pub(crate) fn end_session(&self) {
         self.closing.store(true, Ordering::SeqCst);
         let socket = self.socket.lock().take();
-        let (Some(socket), Some(shared)) = (socket, self.shared.upgrade()) else { return };
-        // Looked at after the fence stands: what the task may just be sending counts as running.
+        let (Some(socket), Some(shared)) = (socket, self.shared.upgrade()) else {
+            self.task.wake_by_ref();
+            return;
+        };
+        // Looked at after the fence stands, and before the task is woken: what it may just be sending counts as
+        // running. The fence's store and this look must not change places (`begin_poll` is the other side).
+        fence(Ordering::SeqCst);
         let busy = !self.task.is_idle() || self.traffic().effectful > 0 || self.traffic().copy_in;
         let (pid, secret) = self.key();
         shared.close_session(Ending { socket, peer: self.peer.clone(), pid, secret, busy });
@@ -350,13 +378,30 @@ impl Control {
         } else {
             self.end_unsettled_return();
         }
-        if let Some(shared) = self.shared.upgrade() {
-            if self.slot.word().state == State::Free && !self.closing.load(Ordering::SeqCst) {
-                shared.idle_died(format!(
-                    "an idle connection to {} ended: the server closed it, or the network did",
-                    self.peer
-                ));
-            }
+        if self.slot.word().state == State::Free
+            && !self.closing.load(Ordering::SeqCst)
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.idle_died(format!(
+                "an idle connection to {} ended: the server closed it, or the network did",
+                self.peer
+            ));
+        }
+        self.session_ended();
+    }
+
+    /// There is a task now that drives the session.
+    pub(crate) fn task_began(&self, shared: &Shared) {
+        self.counted.store(true, Ordering::SeqCst);
+        shared.task_began();
+    }
+
+    /// The task has let go of its session, once: a close waits for that. (The tombstone lives on for as long as a
+    /// late holder keeps its handle, which may be for ever.)
+    pub(crate) fn session_ended(&self) {
+        if self.counted.swap(false, Ordering::SeqCst)
+            && let Some(shared) = self.shared.upgrade()
+        {
             shared.task_ended();
         }
     }
@@ -373,18 +418,21 @@ impl Control {
 
 impl Reclaim for Control {
     fn revoke(&self, revocation: Arc<Revocation>) {
-        // The fence first: from here on the task sends nothing and answers with errors.
+        // The fence first: from here on the task sends nothing and answers with errors. It is woken by
+        // `end_session`, which has to see before that whether it was idle.
         let _ = self.revocation.set(revocation);
-        self.task.wake_by_ref();
         self.leave_pool();
         self.end_session();
         self.removed(RemoveReason::Revoked);
+        // What is left of the task answers its holder for as long as that keeps the handle: a close must not wait.
+        self.session_ended();
     }
 
     fn give_up_return(&self, generation: u64) {
-        self.refuse_return(generation);
-        // Dropping the client aborts the task, which may be stuck with it.
-        let client = self.parked.lock().client.take();
-        drop(client);
+        if self.refuse_return(generation) {
+            // Dropping the client aborts the task, which may be stuck with it.
+            let client = self.parked.lock().client.take();
+            drop(client);
+        }
     }
 }

@@ -81,7 +81,11 @@ impl Driver {
         if traffic.effectful > 0 || traffic.copy_in || control.is_being_cancelled() {
             return false;
         }
-        let Some(reset) = control.shared.upgrade().map(|s| s.reset) else { return false };
+        let Some(reset) = control.shared.upgrade().map(|s| s.reset) else {
+            // The pool is gone: there is nobody to lend it to.
+            control.refuse_return(word.generation);
+            return false;
+        };
         let dirty = traffic.transaction != TransactionStatus::Idle;
         let mut steps: Vec<&'static str> = Vec::new();
         if dirty {

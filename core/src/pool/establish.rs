@@ -55,6 +55,8 @@ impl Establish for Making {
         let observed = Observed::new(stream, control.clone(), channel_binding);
         let (client, connection): (Client, WireConnection) =
             config.connect_raw(observed, PassThrough).await?;
+        // Only now: an attempt that fails never has a task, and a close does not wait for it.
+        control.task_began(&self.shared);
         let task = self.shared.runtime.spawn(Driver::new(connection, control.clone()));
         Ok(Session { client, task, control })
     }

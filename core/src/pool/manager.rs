@@ -35,6 +35,10 @@ impl Manager {
         self.made.lock().push(conn);
     }
 
+    pub(crate) fn has_mail(&self) -> bool {
+        !self.made.lock().is_empty()
+    }
+
     pub(crate) fn take_made(&self) -> Vec<Conn> {
         std::mem::take(&mut *self.made.lock())
     }

@@ -196,7 +196,7 @@ impl Pool {
         options: AcquireOptions,
     ) -> impl Future<Output = Result<Connection>> + Send + use<> {
         // Now, not in the future: by the time that is polled, the caller's frames may be gone.
-        let site = self.detector().capture_site(location);
+        let site = self.site(location);
         self.0.clone().acquire(options.wish(site))
     }
 
@@ -206,7 +206,7 @@ impl Pool {
     /// `NoneIdle`, `PoolClosed`, `Forked`.
     #[track_caller]
     pub fn try_acquire(&self) -> Result<Connection> {
-        let site = self.detector().capture_site(Location::caller());
+        let site = self.site(Location::caller());
         self.try_acquire_for(AcquireOptions::default().wish(site))
     }
 
@@ -225,7 +225,10 @@ impl Pool {
         frames: &[HostFrame<'_>],
         options: AcquireOptions,
     ) -> impl Future<Output = Result<Connection>> + Send + use<> {
-        let site = self.detector().sites.intern_host(frames);
+        let site = match self.0.process.is_current() {
+            true => self.detector().sites.intern_host(frames),
+            false => SiteId::OFF,
+        };
         self.0.clone().acquire(options.wish(site))
     }
 
@@ -234,7 +237,10 @@ impl Pool {
     /// # Errors
     /// As for [`try_acquire`](Pool::try_acquire).
     pub fn try_acquire_from(&self, frames: &[HostFrame<'_>], options: AcquireOptions) -> Result<Connection> {
-        let site = self.detector().sites.intern_host(frames);
+        let site = match self.0.process.is_current() {
+            true => self.detector().sites.intern_host(frames),
+            false => SiteId::OFF,
+        };
         self.try_acquire_for(options.wish(site))
     }
 
@@ -438,6 +444,16 @@ impl Pool {
             return Ok(());
         }
         Err(StillOut::new(monitor::report::report(&self.metrics(), &checkouts), checkouts))
+    }
+
+    /// Inlined, so that the stack is walked from the acquire's own frame. In a forked child nothing is captured: the
+    /// table of sites may be locked there by a thread that does not exist.
+    #[inline(always)]
+    fn site(&self, location: &'static Location<'static>) -> SiteId {
+        match self.0.process.is_current() {
+            true => self.detector().capture_site(location),
+            false => SiteId::OFF,
+        }
     }
 
     fn detector(&self) -> &Detector {

@@ -57,7 +57,7 @@ pub(crate) struct Shared {
     /// Sessions that have left the pool and may still exist on the server.
     pub(crate) ending: Arc<AtomicUsize>,
     pub(crate) connecting: AtomicUsize,
-    /// Connection tasks that live.
+    /// Connection tasks that have a session.
     pub(crate) tasks: AtomicUsize,
     closed: AtomicBool,
     /// Told when a place becomes free or a task ends while the pool closes, and when a manual clock moves.
@@ -257,6 +257,26 @@ impl Shared {
         }
     }
 
+    /// deadpool gives an idle connection before one that was handed over, which would lie in the mailbox, neither
+    /// counted nor timed: so whoever has handed one over takes out what is idle, as an acquire does, until the
+    /// mailbox is empty, and puts it all back.
+    fn empty_mailbox(&self) {
+        let mut taken = Vec::new();
+        while self.idle.manager().has_mail() && self.take_permit() {
+            match self.pop(0) {
+                Some(object) => taken.push(object),
+                None => {
+                    self.put_permit();
+                    break;
+                }
+            }
+        }
+        while let Some(object) = taken.pop() {
+            drop(object);
+            self.put_permit();
+        }
+    }
+
     /// Why a connection is not lent again.
     pub(crate) fn unfit(&self, control: &Control, now: Nanos) -> Option<RemoveReason> {
         if control.is_ended() {
@@ -321,11 +341,19 @@ impl Shared {
         if !self.take_permit() {
             return Ok(None);
         }
-        let taken = self.lend_idle(wish, waited);
-        if taken.is_none() {
-            self.put_permit();
+        match self.lend_idle(wish, waited) {
+            Some(connection) => self.unless_closed(connection).map(Some),
+            None => {
+                self.put_permit();
+                Ok(None)
+            }
         }
-        Ok(taken)
+    }
+
+    /// A close may have come since we looked: either it has seen this checkout, or we see it here.
+    #[inline]
+    fn unless_closed(&self, connection: Connection) -> Result<Connection> {
+        if self.is_closed() { Err(closed(&self.name)) } else { Ok(connection) }
     }
 
     /// Lends an idle connection, if there is one; the caller holds a permit, which goes with the connection.
@@ -392,7 +420,7 @@ impl Shared {
         let waited = |shared: &Shared| shared.detector.now().saturating_sub(started);
         if let Some(connection) = self.lend_idle(&mut wish, waited(&self)) {
             place.keep();
-            return Ok(connection);
+            return self.unless_closed(connection);
         }
 
         // One is on its way back and settles in a moment: that is cheaper, for us and the server, than a new one.
@@ -400,7 +428,7 @@ impl Shared {
             self.a_return(SETTLING).await;
             if let Some(connection) = self.lend_idle(&mut wish, waited(&self)) {
                 place.keep();
-                return Ok(connection);
+                return self.unless_closed(connection);
             }
         }
 
@@ -431,12 +459,12 @@ impl Shared {
             ));
         };
         place.keep();
-        Ok(connection)
+        self.unless_closed(connection)
     }
 
     /// Makes a connection for a place. `None` if the deadline came first.
     async fn make(self: Arc<Self>, place: Place, deadline: Nanos) -> Option<Result<Made>> {
-        let _connecting = Connecting::begin(&self);
+        let _connecting = Counted::begin(&self.connecting);
         let mut pause = Duration::from_millis(20);
         loop {
             let started = Instant::now();
@@ -450,6 +478,7 @@ impl Shared {
                         *self.last_error.lock() = None;
                         self.idle.manager().hand_over(conn);
                         let object = self.pop(0);
+                        self.empty_mailbox();
                         // A timer of idle connections may have to be set.
                         self.detector.wake();
                         return Some(Ok(Made { object, place }));
@@ -525,7 +554,7 @@ impl Shared {
     /// Waits until a connection has come back, at most for `limit`.
     async fn a_return(&self, limit: Duration) {
         let returned = self.returned.notified();
-        self.settle_waiters.fetch_add(1, Ordering::SeqCst);
+        let _counted = Counted::begin(&self.settle_waiters);
         let limit = {
             let _enter = self.runtime.enter();
             tokio::time::sleep(limit)
@@ -537,7 +566,6 @@ impl Shared {
                 () = limit => {}
             }
         }
-        self.settle_waiters.fetch_sub(1, Ordering::SeqCst);
     }
 
     async fn until_closed(&self) {
@@ -620,6 +648,13 @@ impl Shared {
         }
     }
 
+    /// True if there are fewer idle connections than `min_idle`, and room for one more.
+    fn lacks_idle(&self) -> bool {
+        let status = self.idle.status();
+        let there = status.size + self.connecting.load(Ordering::SeqCst);
+        status.available < self.options().min_idle && there < self.sizing.lock().max_size
+    }
+
     /// Keeps `min_idle` connections warm: one task at a time makes what is missing.
     fn warm_up(self: &Arc<Self>) {
         if self.warming.swap(true, Ordering::SeqCst) {
@@ -627,7 +662,7 @@ impl Shared {
         }
         let shared = self.clone();
         drop(self.runtime.spawn(async move {
-            while !shared.is_closed() && shared.idle.status().available < shared.options().min_idle {
+            while !shared.is_closed() && shared.lacks_idle() {
                 if !shared.take_permit() {
                     break;
                 }
@@ -665,12 +700,14 @@ impl Shared {
             let mut changed = pin!(changed);
             changed.as_mut().enable();
             let over = self.detector.now() >= deadline;
-            for checkout in self.detector.checkouts() {
+            let live = self.detector.checkouts();
+            let none = live.is_empty();
+            for checkout in live {
                 if over || checkout.reported || checkout.verdict.is_leak() {
                     held.extend(self.detector.revoke(checkout.id, RevokeReason::PoolClosed).ok());
                 }
             }
-            if self.detector.stats.books().active() == 0 {
+            if none && self.detector.stats.books().active() == 0 {
                 break;
             }
             tokio::select! {
@@ -734,18 +771,19 @@ struct Made {
     place: Place,
 }
 
-struct Connecting<'a>(&'a Shared);
+/// One more, until it is dropped.
+struct Counted<'a>(&'a AtomicUsize);
 
-impl<'a> Connecting<'a> {
-    fn begin(shared: &'a Shared) -> Connecting<'a> {
-        shared.connecting.fetch_add(1, Ordering::SeqCst);
-        Connecting(shared)
+impl<'a> Counted<'a> {
+    fn begin(count: &'a AtomicUsize) -> Counted<'a> {
+        count.fetch_add(1, Ordering::SeqCst);
+        Counted(count)
     }
 }
 
-impl Drop for Connecting<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.connecting.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -798,6 +836,8 @@ impl Drop for Shared {
             return;
         }
         self.detector.stop();
+        // What is still on its way back has nowhere to go, and no sweeper that limits it.
+        self.detector.give_up_returns();
     }
 }
 

@@ -21,7 +21,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
-use super::control::Control;
+use super::control::{Control, Standing};
 use super::exchange::transport::{Active, Chunk, copy_abort};
 use super::protocol::{STARTUP, Scanner, back, cstr, front};
 use super::tombstone::Tombstone;
@@ -367,6 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             }
             self.buffered.clear();
             self.tombstone = Some(Tombstone::new(revocation, &self.observer));
+            self.observer.session.control.session_ended();
         }
         self.observer.session.control.drop_requests();
         self.tombstone.as_mut()
@@ -380,17 +381,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 if !self.observer.between_requests() || !self.to_client.is_empty() {
                     return Ok(());
                 }
-                let Some(request) = self.observer.session.control.requests.lock().pop_front() else {
+                let control = &self.observer.session.control;
+                let next =
+                    control.requests.lock().front().map(|request| control.standing(request.generation));
+                if matches!(next, None | Some(Standing::Ended)) {
                     return Ok(());
-                };
+                }
+                let request = control.requests.lock().pop_front();
                 // Whoever asked may have gone before anything was sent.
-                let wanted = !request.replies.is_closed()
-                    && self.observer.session.control.is_held_by(request.generation);
-                self.active = wanted.then(|| Active::new(request));
+                self.active = request
+                    .filter(|request| next == Some(Standing::Held) && !request.replies.is_closed())
+                    .map(Active::new);
                 continue;
             }
             let Some(active) = self.active.as_mut() else { return Ok(()) };
-            if !self.observer.session.control.is_held_by(active.generation) {
+            if self.observer.session.control.standing(active.generation) == Standing::Returned {
                 active.abandon();
             }
             while active.pending.has_remaining() {

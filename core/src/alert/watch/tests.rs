@@ -49,8 +49,9 @@ fn next(events: &Events) -> Event {
 
 /// True once nothing that is due now is left to be judged.
 fn swept(detector: &LeakDetector) -> bool {
-    detector.0.detector.sweep();
-    detector.0.detector.sweep().is_none_or(|next| next > detector.0.detector.now())
+    let now = detector.0.detector.now();
+    detector.0.detector.sweep(now);
+    detector.0.detector.sweep(now).is_none_or(|next| next > now)
 }
 
 /// All that are told until everything so far was told.

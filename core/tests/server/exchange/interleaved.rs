@@ -275,3 +275,31 @@ async fn an_answer_that_outlives_its_checkout_blocks_nobody() {
     assert_eq!(value(&ask(last.exchange(), "SELECT count(*) FROM c").await.unwrap()), "0");
     assert_eq!(copy.finish().await.unwrap_err().code(), ErrorCode::AlreadyReleased);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_force_release_at_any_moment_is_told_as_one() {
+    let (pool, _clock) = on_manual_clock(|b| b.max_size(1));
+    let mut random = Seeded(99);
+    for _ in 0..60 {
+        let held = pool.acquire().await.unwrap();
+        let id = held.id();
+        let busy = tokio::spawn(async move {
+            loop {
+                if let Err(e) = say(held.exchange(), "SELECT 1; SELECT 2").await {
+                    return e;
+                }
+                if let Err(e) = ask(held.exchange(), "SELECT 3").await {
+                    return e;
+                }
+            }
+        });
+        for _ in 0..random.below(200) {
+            tokio::task::yield_now().await;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(random.below(3000)));
+        pool.force_release(id).unwrap();
+        let e = busy.await.unwrap();
+        assert_eq!(e.code(), ErrorCode::ForceReleased, "{e}");
+        assert_eq!(e.detail::<leakpool::Revocation>().unwrap().checkout, id);
+    }
+}
