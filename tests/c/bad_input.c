@@ -242,7 +242,7 @@ static void stale_and_forged(leakpool_pool *pool, uint64_t held) {
   FAILS(LEAKPOOL_ALREADY_RELEASED, "", leakpool_cancel(pool, stale, &error));
   FAILS(LEAKPOOL_ALREADY_RELEASED, "", leakpool_begin(pool, stale, NULL, &error));
   FAILS(LEAKPOOL_UNKNOWN_CHECKOUT, "", leakpool_force_release(pool, stale, &error));
-  const uint64_t forged[] = {0, 1, 42, foreign, held ^ 1, held + ((uint64_t)1 << 40), UINT64_MAX, 0xdeadbeef};
+  const uint64_t forged[] = {0, 1, 42, foreign, held ^ (1u << 20), held + ((uint64_t)1 << 40), UINT64_MAX, 0xdeadbeef};
   for (size_t i = 0; i < sizeof forged / sizeof *forged; i++) {
     FAILS(LEAKPOOL_UNKNOWN_CHECKOUT, "", leakpool_release(pool, forged[i], &error));
     FAILS(LEAKPOOL_UNKNOWN_CHECKOUT, "", leakpool_release_broken(pool, forged[i], &error));
