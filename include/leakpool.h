@@ -105,14 +105,14 @@ typedef enum leakpool_status {
   LEAKPOOL_LIMIT_REACHED = 23,
 } leakpool_status;
 
-// The transaction status of a session.
+// The transaction status of a session. The numbers are those of libpq's PGTransactionStatusType.
 typedef enum leakpool_transaction {
   // Not in a transaction.
   LEAKPOOL_TX_IDLE = 0,
   // In a transaction.
-  LEAKPOOL_TX_OPEN = 1,
+  LEAKPOOL_TX_OPEN = 2,
   // In a transaction that has failed.
-  LEAKPOOL_TX_FAILED = 2,
+  LEAKPOOL_TX_FAILED = 3,
 } leakpool_transaction;
 
 // What the session of a checkout does now.
@@ -269,6 +269,48 @@ typedef struct leakpool_subscription leakpool_subscription;
 // Pools and detectors that were made with it live in its time: thresholds, time-outs and all. It may be freed
 // before them, and used from any thread.
 typedef struct leakpool_test_clock leakpool_test_clock;
+
+// Why an acquire ran into its time-out. Borrowed, with its texts, from the error or event that it came from. Later
+// versions may add fields at its end: never copy one by its size.
+typedef struct leakpool_exhaustion {
+  // "leak", "slow_queries", "pool_too_small", "database_unreachable" or "server_connection_limit".
+  const char *diagnosis;
+  // "wait": for a connection that others hold; "connect": while a connection was being made.
+  const char *phase;
+  // The last error of an attempt to connect; NULL if there was none.
+  const char *last_error;
+  // Who held the connections, longest idle first. Do not free it.
+  const struct leakpool_checkouts *holders;
+  // How long the acquire waited.
+  uint64_t waited_ms;
+  // The pool's limit then.
+  uint64_t max_size;
+  // How many other acquires waited.
+  uint64_t waiting;
+  // Sessions that were still ending on the server, and count against its limit.
+  uint64_t ending;
+} leakpool_exhaustion;
+
+// How a checkout was taken away. Borrowed, with its texts, from the error or event that it came from. Later versions
+// may add fields at its end: never copy one by its size.
+typedef struct leakpool_revocation {
+  // The checkout that ended.
+  uint64_t checkout;
+  // How long it had been held.
+  uint64_t held_ms;
+  // How long it had been of no use; LEAKPOOL_NONE if a statement ran.
+  uint64_t idle_ms;
+  // "unused", "busy", "proven", "manual" or "pool_closed".
+  const char *reason;
+  // The file of the line that acquired; NULL if it is not known.
+  const char *file;
+  // The function of that line; NULL if it is not known.
+  const char *function;
+  // That line; 0 if it is not known.
+  uint32_t line;
+  // 0.
+  uint32_t reserved;
+} leakpool_revocation;
 
 // The options of a pool or of a detector. Fill it with leakpool_options_init(), then change what you like. Plain
 // data: nothing in it has to be freed, and it may be gone once the call that takes it has returned. Durations are in
@@ -576,13 +618,13 @@ const char *leakpool_error_sqlstate(const struct leakpool_error *error);
 // "database_unreachable" or "server_connection_limit"; otherwise NULL. Borrowed: lives as long as the error.
 const char *leakpool_error_diagnosis(const struct leakpool_error *error);
 
-// For LEAKPOOL_FORCE_RELEASED why: "unused", "busy", "proven", "manual" or "pool_closed"; otherwise NULL. Borrowed:
+// For LEAKPOOL_ACQUIRE_TIMEOUT everything about it, with those who held the connections; otherwise NULL. Borrowed:
 // lives as long as the error.
-const char *leakpool_error_reason(const struct leakpool_error *error);
+const struct leakpool_exhaustion *leakpool_error_exhaustion(const struct leakpool_error *error);
 
-// For LEAKPOOL_ACQUIRE_TIMEOUT who held the connections, longest idle first; otherwise an empty list; NULL for NULL.
-// Borrowed: lives as long as the error; do not free it.
-const struct leakpool_checkouts *leakpool_error_holders(const struct leakpool_error *error);
+// For LEAKPOOL_FORCE_RELEASED when, why and from which line it was taken away; NULL if it is not known, and for
+// other errors. Borrowed: lives as long as the error.
+const struct leakpool_revocation *leakpool_error_revocation(const struct leakpool_error *error);
 
 // One field of the server's error by its letter in the protocol (PostgreSQL manual, "Error and Notice Message
 // Fields"): LEAKPOOL_FIELD_DETAIL and so on. NULL if the server did not send it. Borrowed: lives as long as the
@@ -1084,15 +1126,15 @@ size_t leakpool_event_in_use(const struct leakpool_event *event);
 // UTILIZATION, EXHAUSTED: the pool's limit; otherwise 0.
 size_t leakpool_event_max_size(const struct leakpool_event *event);
 
-// EXHAUSTED: how many others waited; otherwise 0.
-size_t leakpool_event_waiting(const struct leakpool_event *event);
+// EXHAUSTED: everything about it; otherwise NULL. Borrowed.
+const struct leakpool_exhaustion *leakpool_event_exhaustion(const struct leakpool_event *event);
 
-// EXHAUSTED: 1 if it happened while a connection was being made, 0 while waiting for one that others hold; otherwise
-// 0.
-int32_t leakpool_event_connecting(const struct leakpool_event *event);
+// LATE_USE, LATE_RELEASE: when, why and from which line the checkout was taken away; otherwise NULL. Borrowed.
+const struct leakpool_revocation *leakpool_event_revocation(const struct leakpool_event *event);
 
-// EXHAUSTED: the last error of an attempt to connect; NULL if there was none. Borrowed.
-const char *leakpool_event_last_error(const struct leakpool_event *event);
+// DIRTY_RELEASE: the last SQL of the checkout, as the option sql_text allows; NULL if it is not known. (For events with
+// checkouts, see leakpool_checkout_info.) Borrowed.
+const char *leakpool_event_last_sql(const struct leakpool_event *event);
 
 // CONNECT, REMOVE: the server's process; 0 if it is not known.
 uint32_t leakpool_event_backend_pid(const struct leakpool_event *event);
@@ -1153,8 +1195,8 @@ enum leakpool_status leakpool_detector_executing(const struct leakpool_detector 
                                                  const char *sql,
                                                  struct leakpool_error **error);
 
-// Tells that the answer is complete, and the transaction status after it: a leakpool_transaction (from libpq:
-// PQTRANS_IDLE, PQTRANS_INTRANS, PQTRANS_INERROR). LEAKPOOL_FORCE_RELEASED: it was taken away; stop using it, and
+// Tells that the answer is complete, and the transaction status after it: a leakpool_transaction, whose
+// numbers are libpq's: pass PQtransactionStatus(). LEAKPOOL_FORCE_RELEASED: it was taken away; stop using it, and
 // check it in.
 enum leakpool_status leakpool_detector_idle(const struct leakpool_detector *detector,
                                             uint64_t checkout,
@@ -1369,8 +1411,8 @@ enum leakpool_status leakpool_detector_executing(const struct leakpool_detector 
                                                  const char *sql,
                                                  struct leakpool_error **error);
 
-// Tells that the answer is complete, and the transaction status after it: a leakpool_transaction (from libpq:
-// PQTRANS_IDLE, PQTRANS_INTRANS, PQTRANS_INERROR). LEAKPOOL_FORCE_RELEASED: it was taken away; stop using it, and
+// Tells that the answer is complete, and the transaction status after it: a leakpool_transaction, whose
+// numbers are libpq's: pass PQtransactionStatus(). LEAKPOOL_FORCE_RELEASED: it was taken away; stop using it, and
 // check it in.
 enum leakpool_status leakpool_detector_idle(const struct leakpool_detector *detector,
                                             uint64_t checkout,
@@ -1441,13 +1483,13 @@ const char *leakpool_error_sqlstate(const struct leakpool_error *error);
 // "database_unreachable" or "server_connection_limit"; otherwise NULL. Borrowed: lives as long as the error.
 const char *leakpool_error_diagnosis(const struct leakpool_error *error);
 
-// For LEAKPOOL_FORCE_RELEASED why: "unused", "busy", "proven", "manual" or "pool_closed"; otherwise NULL. Borrowed:
+// For LEAKPOOL_ACQUIRE_TIMEOUT everything about it, with those who held the connections; otherwise NULL. Borrowed:
 // lives as long as the error.
-const char *leakpool_error_reason(const struct leakpool_error *error);
+const struct leakpool_exhaustion *leakpool_error_exhaustion(const struct leakpool_error *error);
 
-// For LEAKPOOL_ACQUIRE_TIMEOUT who held the connections, longest idle first; otherwise an empty list; NULL for NULL.
-// Borrowed: lives as long as the error; do not free it.
-const struct leakpool_checkouts *leakpool_error_holders(const struct leakpool_error *error);
+// For LEAKPOOL_FORCE_RELEASED when, why and from which line it was taken away; NULL if it is not known, and for
+// other errors. Borrowed: lives as long as the error.
+const struct leakpool_revocation *leakpool_error_revocation(const struct leakpool_error *error);
 
 // One field of the server's error by its letter in the protocol (PostgreSQL manual, "Error and Notice Message
 // Fields"): LEAKPOOL_FIELD_DETAIL and so on. NULL if the server did not send it. Borrowed: lives as long as the
@@ -1515,15 +1557,15 @@ size_t leakpool_event_in_use(const struct leakpool_event *event);
 // UTILIZATION, EXHAUSTED: the pool's limit; otherwise 0.
 size_t leakpool_event_max_size(const struct leakpool_event *event);
 
-// EXHAUSTED: how many others waited; otherwise 0.
-size_t leakpool_event_waiting(const struct leakpool_event *event);
+// EXHAUSTED: everything about it; otherwise NULL. Borrowed.
+const struct leakpool_exhaustion *leakpool_event_exhaustion(const struct leakpool_event *event);
 
-// EXHAUSTED: 1 if it happened while a connection was being made, 0 while waiting for one that others hold; otherwise
-// 0.
-int32_t leakpool_event_connecting(const struct leakpool_event *event);
+// LATE_USE, LATE_RELEASE: when, why and from which line the checkout was taken away; otherwise NULL. Borrowed.
+const struct leakpool_revocation *leakpool_event_revocation(const struct leakpool_event *event);
 
-// EXHAUSTED: the last error of an attempt to connect; NULL if there was none. Borrowed.
-const char *leakpool_event_last_error(const struct leakpool_event *event);
+// DIRTY_RELEASE: the last SQL of the checkout, as the option sql_text allows; NULL if it is not known. (For events with
+// checkouts, see leakpool_checkout_info.) Borrowed.
+const char *leakpool_event_last_sql(const struct leakpool_event *event);
 
 // CONNECT, REMOVE: the server's process; 0 if it is not known.
 uint32_t leakpool_event_backend_pid(const struct leakpool_event *event);

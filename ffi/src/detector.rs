@@ -19,7 +19,9 @@ use crate::error::{leakpool_error, leakpool_status};
 use crate::id::Mask;
 use crate::options::{self, leakpool_options};
 use crate::pool::LEAKPOOL_DEFAULT_TIMEOUT;
+use crate::query::leakpool_transaction;
 use crate::reclaim::{Reclaimer, leakpool_reclaim_fn};
+use crate::signals::WithoutSigpipe;
 use crate::site::frame;
 
 /// Finds leaks in a pool that the program already has, of PGconn or whatever: tell it what you lend and take back.
@@ -50,6 +52,8 @@ pub(crate) unsafe fn watching(detector: *const leakpool_detector) -> Result<Arc<
 
 fn make(name: &str, settings: Settings, clock: Option<&leakpool_test_clock>) -> Result<leakpool_detector> {
     settings.validate()?;
+    // Every thread that the detector starts inherits this.
+    let _without = WithoutSigpipe::new();
     let detector = match clock {
         Some(clock) => LeakDetector::with_clock(name, settings.leak, Arc::new(clock.clock.clone()))?,
         None => LeakDetector::new(name, settings.leak)?,
@@ -222,8 +226,8 @@ pub unsafe extern "C" fn leakpool_detector_executing(
     unsafe { guarded(error, body) }
 }
 
-/// Tells that the answer is complete, and the transaction status after it: a leakpool_transaction (from libpq:
-/// PQTRANS_IDLE, PQTRANS_INTRANS, PQTRANS_INERROR). LEAKPOOL_FORCE_RELEASED: it was taken away; stop using it, and
+/// Tells that the answer is complete, and the transaction status after it: a leakpool_transaction, whose
+/// numbers are libpq's: pass PQtransactionStatus(). LEAKPOOL_FORCE_RELEASED: it was taken away; stop using it, and
 /// check it in.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_detector_idle(
@@ -233,12 +237,9 @@ pub unsafe extern "C" fn leakpool_detector_idle(
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
     let body = || {
-        let status = match transaction {
-            0 => TransactionStatus::Idle,
-            1 => TransactionStatus::InTransaction,
-            2 => TransactionStatus::Failed,
-            _ => return Err(invalid("transaction", "must be a leakpool_transaction")),
-        };
+        let all = [TransactionStatus::Idle, TransactionStatus::InTransaction, TransactionStatus::Failed];
+        let status = all.into_iter().find(|status| leakpool_transaction::from(*status) as i32 == transaction);
+        let status = status.ok_or_else(|| invalid("transaction", "must be a leakpool_transaction"))?;
         // SAFETY: as the header says.
         unsafe { touch(detector, checkout, Touch::Idle(status)) }
     };

@@ -7,7 +7,7 @@ use leakpool::exchange::ServerError;
 use leakpool::{Error, ErrorCode, Exhausted, Revocation};
 
 use crate::boundary::{c_text, free, lent, plain};
-use crate::checkouts::leakpool_checkouts;
+use crate::details::{Owned, leakpool_exhaustion, leakpool_revocation};
 
 /// How a call ended. 0 is success; the numbers are stable and never change their meaning. Later versions may add
 /// some, so that a switch needs a default.
@@ -108,9 +108,8 @@ pub struct leakpool_error {
     status: leakpool_status,
     message: CString,
     sqlstate: Option<CString>,
-    diagnosis: Option<CString>,
-    reason: Option<CString>,
-    holders: leakpool_checkouts,
+    exhaustion: Option<Owned<leakpool_exhaustion>>,
+    revocation: Option<Owned<leakpool_revocation>>,
     fields: Vec<(u8, CString)>,
     position: u32,
 }
@@ -122,9 +121,8 @@ impl leakpool_error {
             status: e.code().into(),
             message: c_text(e.message()),
             sqlstate: e.sqlstate().map(c_text),
-            diagnosis: e.detail::<Exhausted>().map(|exhausted| c_text(exhausted.diagnosis.name())),
-            reason: e.detail::<Revocation>().map(|revocation| c_text(revocation.reason.name())),
-            holders: leakpool_checkouts::new(e.detail::<Exhausted>().iter().flat_map(|e| &e.holders)),
+            exhaustion: e.detail::<Exhausted>().map(Owned::exhaustion),
+            revocation: e.detail::<Revocation>().map(Owned::revocation),
             fields: server
                 .map(|server| server.iter().map(|(letter, text)| (letter, c_text(text))).collect())
                 .unwrap_or_default(),
@@ -169,23 +167,26 @@ pub unsafe extern "C" fn leakpool_error_sqlstate(error: *const leakpool_error) -
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_error_diagnosis(error: *const leakpool_error) -> *const c_char {
     // SAFETY: as the header says.
-    plain(|| lent(unsafe { of(error) }.and_then(|e| e.diagnosis.as_ref())))
+    let diagnosis = || Some(unsafe { of(error) }?.exhaustion.as_ref()?.value.diagnosis);
+    plain(|| diagnosis().unwrap_or(ptr::null()))
 }
 
-/// For LEAKPOOL_FORCE_RELEASED why: "unused", "busy", "proven", "manual" or "pool_closed"; otherwise NULL. Borrowed:
+/// For LEAKPOOL_ACQUIRE_TIMEOUT everything about it, with those who held the connections; otherwise NULL. Borrowed:
 /// lives as long as the error.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_error_reason(error: *const leakpool_error) -> *const c_char {
+pub unsafe extern "C" fn leakpool_error_exhaustion(error: *const leakpool_error) -> *const leakpool_exhaustion {
     // SAFETY: as the header says.
-    plain(|| lent(unsafe { of(error) }.and_then(|e| e.reason.as_ref())))
+    let found = || Some(&unsafe { of(error) }?.exhaustion.as_ref()?.value);
+    plain(|| found().map_or(ptr::null(), ptr::from_ref))
 }
 
-/// For LEAKPOOL_ACQUIRE_TIMEOUT who held the connections, longest idle first; otherwise an empty list; NULL for NULL.
-/// Borrowed: lives as long as the error; do not free it.
+/// For LEAKPOOL_FORCE_RELEASED when, why and from which line it was taken away; NULL if it is not known, and for
+/// other errors. Borrowed: lives as long as the error.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_error_holders(error: *const leakpool_error) -> *const leakpool_checkouts {
+pub unsafe extern "C" fn leakpool_error_revocation(error: *const leakpool_error) -> *const leakpool_revocation {
     // SAFETY: as the header says.
-    plain(|| unsafe { of(error) }.map_or(ptr::null(), |e| ptr::from_ref(&e.holders)))
+    let found = || Some(&unsafe { of(error) }?.revocation.as_ref()?.value);
+    plain(|| found().map_or(ptr::null(), ptr::from_ref))
 }
 
 /// One field of the server's error by its letter in the protocol (PostgreSQL manual, "Error and Notice Message

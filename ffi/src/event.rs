@@ -5,10 +5,11 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use leakpool::{Event, EventData, EventKind, Exhausted, Frame};
+use leakpool::{Event, EventData, EventKind, Frame};
 
 use crate::boundary::{Nothing, c_text, lent, plain};
 use crate::checkouts::{LEAKPOOL_NONE, leakpool_checkouts, millis, place};
+use crate::details::{Owned, leakpool_exhaustion, leakpool_revocation};
 use crate::id::Mask;
 
 /// The kind of an event.
@@ -81,7 +82,9 @@ pub struct leakpool_event {
     pool: OnceCell<CString>,
     text: OnceCell<CString>,
     reason: OnceCell<Option<CString>>,
-    last_error: OnceCell<Option<CString>>,
+    last_sql: OnceCell<Option<CString>>,
+    exhaustion: OnceCell<Option<Owned<leakpool_exhaustion>>>,
+    revocation: OnceCell<Option<Owned<leakpool_revocation>>>,
     place: OnceCell<Option<Place>>,
     checkouts: OnceCell<leakpool_checkouts>,
 }
@@ -100,7 +103,9 @@ impl leakpool_event {
             pool: OnceCell::new(),
             text: OnceCell::new(),
             reason: OnceCell::new(),
-            last_error: OnceCell::new(),
+            last_sql: OnceCell::new(),
+            exhaustion: OnceCell::new(),
+            revocation: OnceCell::new(),
             place: OnceCell::new(),
             checkouts: OnceCell::new(),
         }
@@ -113,13 +118,6 @@ impl leakpool_event {
             Some(Place { file: text(file), line: line.unwrap_or(0), function: text(function) })
         };
         self.place.get_or_init(make).as_ref()
-    }
-
-    fn exhausted(&self) -> Option<&Exhausted> {
-        match &self.event.data {
-            EventData::Exhausted(exhausted) => Some(exhausted),
-            _ => None,
-        }
     }
 
     fn held(&self) -> Option<std::time::Duration> {
@@ -297,29 +295,52 @@ pub unsafe extern "C" fn leakpool_event_max_size(event: *const leakpool_event) -
     plain(|| unsafe { of(event) }.map_or(0, max_size))
 }
 
-/// EXHAUSTED: how many others waited; otherwise 0.
+/// EXHAUSTED: everything about it; otherwise NULL. Borrowed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_event_waiting(event: *const leakpool_event) -> usize {
-    // SAFETY: as the header says.
-    plain(|| unsafe { of(event) }.and_then(leakpool_event::exhausted).map_or(0, |e| e.waiting))
+pub unsafe extern "C" fn leakpool_event_exhaustion(event: *const leakpool_event) -> *const leakpool_exhaustion {
+    let found = || {
+        // SAFETY: as the header says.
+        let e = unsafe { of(event) }?;
+        let make = || match &e.event.data {
+            EventData::Exhausted(exhausted) => Some(Owned::exhaustion(exhausted)),
+            _ => None,
+        };
+        Some(&e.exhaustion.get_or_init(make).as_ref()?.value)
+    };
+    plain(|| found().map_or(ptr::null(), ptr::from_ref))
 }
 
-/// EXHAUSTED: 1 if it happened while a connection was being made, 0 while waiting for one that others hold; otherwise
-/// 0.
+/// LATE_USE, LATE_RELEASE: when, why and from which line the checkout was taken away; otherwise NULL. Borrowed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_event_connecting(event: *const leakpool_event) -> i32 {
-    let connecting = |e: &Exhausted| (e.phase == leakpool::AcquirePhase::Connect).into();
-    // SAFETY: as the header says.
-    plain(|| unsafe { of(event) }.and_then(leakpool_event::exhausted).map_or(0, connecting))
+pub unsafe extern "C" fn leakpool_event_revocation(event: *const leakpool_event) -> *const leakpool_revocation {
+    let found = || {
+        // SAFETY: as the header says.
+        let e = unsafe { of(event) }?;
+        let make = || match &e.event.data {
+            EventData::LateUse { revocation } | EventData::LateRelease { revocation } => {
+                Some(Owned::revocation(revocation))
+            }
+            _ => None,
+        };
+        Some(&e.revocation.get_or_init(make).as_ref()?.value)
+    };
+    plain(|| found().map_or(ptr::null(), ptr::from_ref))
 }
 
-/// EXHAUSTED: the last error of an attempt to connect; NULL if there was none. Borrowed.
+/// DIRTY_RELEASE: the last SQL of the checkout, as the option sql_text allows; NULL if it is not known. (For events with
+/// checkouts, see leakpool_checkout_info.) Borrowed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_event_last_error(event: *const leakpool_event) -> *const c_char {
-    // SAFETY: as the header says.
-    let Some(e) = (unsafe { of(event) }) else { return ptr::null() };
-    let make = || e.exhausted()?.last_error.as_deref().map(c_text);
-    plain(|| lent(e.last_error.get_or_init(make).as_ref()))
+pub unsafe extern "C" fn leakpool_event_last_sql(event: *const leakpool_event) -> *const c_char {
+    let found = || {
+        // SAFETY: as the header says.
+        let e = unsafe { of(event) }?;
+        let make = || match &e.event.data {
+            EventData::DirtyRelease { last_sql, .. } => last_sql.as_ref().map(|sql| c_text(&sql.text)),
+            _ => None,
+        };
+        e.last_sql.get_or_init(make).as_ref()
+    };
+    plain(|| lent(found()))
 }
 
 /// CONNECT, REMOVE: the server's process; 0 if it is not known.

@@ -16,6 +16,7 @@ use crate::held::{Held, Table};
 use crate::id::Mask;
 use crate::options::{self, leakpool_options};
 use crate::runtime;
+use crate::signals::WithoutSigpipe;
 
 /// For time-outs of single calls: what the pool's options say.
 pub const LEAKPOOL_DEFAULT_TIMEOUT: u64 = u64::MAX;
@@ -87,6 +88,8 @@ pub(crate) unsafe fn shared(pool: *const leakpool_pool) -> Result<Arc<PoolHandle
 }
 
 fn make(dsn: &str, settings: Settings, clock: Option<&leakpool_test_clock>) -> Result<leakpool_pool> {
+    // Every thread that the pool starts inherits this.
+    let _without = WithoutSigpipe::new();
     let runtime = runtime::current()?;
     let mut builder = Pool::builder()
         .dsn(dsn)

@@ -206,16 +206,16 @@ unsafe fn run(
     leakpool_result::new(answer)
 }
 
-/// The transaction status of a session.
+/// The transaction status of a session. The numbers are those of libpq's PGTransactionStatusType.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum leakpool_transaction {
     /// Not in a transaction.
     LEAKPOOL_TX_IDLE = 0,
     /// In a transaction.
-    LEAKPOOL_TX_OPEN = 1,
+    LEAKPOOL_TX_OPEN = 2,
     /// In a transaction that has failed.
-    LEAKPOOL_TX_FAILED = 2,
+    LEAKPOOL_TX_FAILED = 3,
 }
 
 impl From<leakpool::TransactionStatus> for leakpool_transaction {
@@ -234,8 +234,8 @@ pub extern "C" fn leakpool_transaction_name(transaction: i32) -> *const c_char {
     plain(|| {
         match transaction {
             0 => c"idle",
-            1 => c"in_transaction",
-            2 => c"failed",
+            2 => c"in_transaction",
+            3 => c"failed",
             _ => c"unknown",
         }
         .as_ptr()

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, ParseConfig, Style};
 
 /// The order of the header, which is that of its reader.
-const NOUNS: [&str; 20] = [
+const NOUNS: [&str; 21] = [
     "version", "error", "options", "clock", "pool", "acquire", "cancel", "query", "result", "statement",
-    "transaction", "status", "metrics", "checkouts", "report", "event", "subscription", "reclaim", "detector",
+    "transaction", "status", "metrics", "checkouts", "details", "report", "event", "subscription", "reclaim", "detector",
     "lib",
 ];
 

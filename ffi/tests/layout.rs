@@ -50,6 +50,8 @@ fn made() -> String {
             checkout, held_ms, idle_ms, executing_ms, expected_ms, last_sql_age_ms, pool, file, function, label, owner,
             last_sql, suspicion, line, backend_pid, activity, transaction, verdict, reported, owner_ended, listening,
         }
+        leakpool_exhaustion { diagnosis, phase, last_error, holders, waited_ms, max_size, waiting, ending }
+        leakpool_revocation { checkout, held_ms, idle_ms, reason, file, function, line, reserved }
     }
     writeln!(out, "\nSAME(sizeof(leakpool_status), {});", size_of::<leakpool_status>()).unwrap();
     writeln!(out, "SAME(sizeof(leakpool_transaction), {});", size_of::<leakpool_transaction>()).unwrap();

@@ -142,6 +142,28 @@ SAME(offsetof(leakpool_checkout_info, reported), 124);
 SAME(offsetof(leakpool_checkout_info, owner_ended), 128);
 SAME(offsetof(leakpool_checkout_info, listening), 132);
 
+SAME(sizeof(leakpool_exhaustion), 64);
+SAME(_Alignof(leakpool_exhaustion), 8);
+SAME(offsetof(leakpool_exhaustion, diagnosis), 0);
+SAME(offsetof(leakpool_exhaustion, phase), 8);
+SAME(offsetof(leakpool_exhaustion, last_error), 16);
+SAME(offsetof(leakpool_exhaustion, holders), 24);
+SAME(offsetof(leakpool_exhaustion, waited_ms), 32);
+SAME(offsetof(leakpool_exhaustion, max_size), 40);
+SAME(offsetof(leakpool_exhaustion, waiting), 48);
+SAME(offsetof(leakpool_exhaustion, ending), 56);
+
+SAME(sizeof(leakpool_revocation), 56);
+SAME(_Alignof(leakpool_revocation), 8);
+SAME(offsetof(leakpool_revocation, checkout), 0);
+SAME(offsetof(leakpool_revocation, held_ms), 8);
+SAME(offsetof(leakpool_revocation, idle_ms), 16);
+SAME(offsetof(leakpool_revocation, reason), 24);
+SAME(offsetof(leakpool_revocation, file), 32);
+SAME(offsetof(leakpool_revocation, function), 40);
+SAME(offsetof(leakpool_revocation, line), 48);
+SAME(offsetof(leakpool_revocation, reserved), 52);
+
 SAME(sizeof(leakpool_status), 4);
 SAME(sizeof(leakpool_transaction), 4);
 

@@ -250,7 +250,10 @@ static void cancelling(leakpool_pool *pool) {
   CHECK(sleeper.status == LEAKPOOL_FORCE_RELEASED && strcmp(sleeper.sqlstate, "LP001") == 0);
   leakpool_error *error = NULL;
   CHECK(leakpool_execute(pool, sleeper.checkout, "SELECT 1", NULL, 0, NULL, &error) == LEAKPOOL_FORCE_RELEASED);
-  CHECK(strstr(leakpool_error_message(error), "api.c:") != NULL && strcmp(leakpool_error_reason(error), "manual") == 0);
+  CHECK(strstr(leakpool_error_message(error), "api.c:") != NULL);
+  const leakpool_revocation *revocation = leakpool_error_revocation(error);
+  CHECK(revocation->checkout == sleeper.checkout && strcmp(revocation->reason, "manual") == 0);
+  CHECK(strcmp(revocation->function, "acquire") == 0 && revocation->idle_ms == LEAKPOOL_NONE);
   leakpool_error_free(error);
   FAILS(LEAKPOOL_FORCE_RELEASED, "on request", leakpool_release(pool, sleeper.checkout, &error));
   FAILS(LEAKPOOL_ALREADY_RELEASED, "", leakpool_release(pool, sleeper.checkout, &error));
@@ -286,8 +289,8 @@ static void see(const leakpool_event *event, void *user_data) {
   if (kind == LEAKPOOL_EVENT_EXHAUSTED) {
     seen->holders = leakpool_checkouts_count(list);
     CHECK(leakpool_event_max_size(event) == 2 && leakpool_event_waited_ms(event) != LEAKPOOL_NONE);
-    CHECK(!leakpool_event_connecting(event) && leakpool_event_last_error(event) == NULL);
-    CHECK(leakpool_event_waiting(event) == 0);
+    const leakpool_exhaustion *exhaustion = leakpool_event_exhaustion(event);
+    CHECK(strcmp(exhaustion->phase, "wait") == 0 && exhaustion->last_error == NULL && exhaustion->waiting == 0);
   }
   if (kind == LEAKPOOL_EVENT_UTILIZATION)
     CHECK(leakpool_event_in_use(event) == 2 && leakpool_event_max_size(event) == 2);
@@ -422,8 +425,9 @@ static void timing_out(void) {
   leakpool_error *error = NULL;
   CHECK(LEAKPOOL_ACQUIRE(pool, 50, &none, &error) == LEAKPOOL_ACQUIRE_TIMEOUT && none == 0);
   CHECK(leakpool_error_diagnosis(error) != NULL && strstr(leakpool_error_message(error), "api.c:") != NULL);
-  CHECK(leakpool_checkouts_count(leakpool_error_holders(error)) == 1);
-  CHECK(leakpool_checkouts_get(leakpool_error_holders(error), 0)->checkout == held);
+  const leakpool_exhaustion *why = leakpool_error_exhaustion(error);
+  CHECK(why->max_size == 1 && why->waited_ms >= 50 && leakpool_checkouts_count(why->holders) == 1);
+  CHECK(leakpool_checkouts_get(why->holders, 0)->checkout == held && leakpool_error_revocation(error) == NULL);
   leakpool_error_free(error);
   OK(leakpool_release(pool, held, &error));
   /* Results outlive everything. */

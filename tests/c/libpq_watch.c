@@ -148,7 +148,7 @@ int main(void) {
   struct slot *again = TAKE();
   uint64_t checkout = again->checkout;
   OK(leakpool_detector_owner_ended(detector, checkout, &error));
-  FAILS(LEAKPOOL_INVALID_ARGUMENT, "transaction", leakpool_detector_idle(detector, checkout, 3, &error));
+  FAILS(LEAKPOOL_INVALID_ARGUMENT, "transaction", leakpool_detector_idle(detector, checkout, PQTRANS_ACTIVE, &error));
   FAILS(LEAKPOOL_UNKNOWN_CHECKOUT, "", leakpool_detector_executing(detector, 42, NULL, &error));
   options.leak_threshold_ms = 10000;
   OK(leakpool_detector_reconfigure(detector, &options, &error));
