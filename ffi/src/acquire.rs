@@ -45,7 +45,8 @@ unsafe fn read(options: *const leakpool_acquire_options) -> Result<AcquireOption
         options = options.timeout(Duration::from_millis(given.timeout_ms));
     }
     // SAFETY: the caller's promise.
-    let (label, owner) = unsafe { (text_or_null("label", given.label)?, text_or_null("owner", given.owner)?) };
+    let (label, owner) =
+        unsafe { (text_or_null("label", given.label)?, text_or_null("owner", given.owner)?) };
     options.label = label.map(Into::into);
     options.owner = owner.map(Into::into);
     Ok(options)

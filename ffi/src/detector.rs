@@ -7,9 +7,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leakpool::{
-    CheckOut, CheckoutId, LeakDetector, Names, Result, Settings, Touch, TransactionStatus,
-};
+use leakpool::{CheckOut, CheckoutId, LeakDetector, Names, Result, Settings, Touch, TransactionStatus};
 use parking_lot::Mutex;
 
 use crate::boundary::{Out, c_text, check_size, get, guarded, invalid, plain, text, text_or_null};
@@ -159,7 +157,8 @@ pub unsafe extern "C" fn leakpool_detector_check_out_at(
         // SAFETY: as the header says.
         let out = unsafe { Out::new("checkout", checkout, 0) }?;
         // SAFETY: as the header says.
-        let (watch, given, frame) = unsafe { (watching(detector)?, read(options)?, frame(file, line, function)) };
+        let (watch, given, frame) =
+            unsafe { (watching(detector)?, read(options)?, frame(file, line, function)) };
         watch.detector.check_process()?;
         let mut loan = CheckOut::with_frames(frame.as_slice());
         let mut reclaimer = None;

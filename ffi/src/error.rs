@@ -174,7 +174,9 @@ pub unsafe extern "C" fn leakpool_error_diagnosis(error: *const leakpool_error) 
 /// For LEAKPOOL_ACQUIRE_TIMEOUT everything about it, with those who held the connections; otherwise NULL. Borrowed:
 /// lives as long as the error.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_error_exhaustion(error: *const leakpool_error) -> *const leakpool_exhaustion {
+pub unsafe extern "C" fn leakpool_error_exhaustion(
+    error: *const leakpool_error,
+) -> *const leakpool_exhaustion {
     // SAFETY: as the header says.
     let found = || Some(&unsafe { of(error) }?.exhaustion.as_ref()?.value);
     plain(|| found().map_or(ptr::null(), ptr::from_ref))
@@ -183,7 +185,9 @@ pub unsafe extern "C" fn leakpool_error_exhaustion(error: *const leakpool_error)
 /// For LEAKPOOL_FORCE_RELEASED when, why and from which line it was taken away; NULL if it is not known, and for
 /// other errors. Borrowed: lives as long as the error.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_error_revocation(error: *const leakpool_error) -> *const leakpool_revocation {
+pub unsafe extern "C" fn leakpool_error_revocation(
+    error: *const leakpool_error,
+) -> *const leakpool_revocation {
     // SAFETY: as the header says.
     let found = || Some(&unsafe { of(error) }?.revocation.as_ref()?.value);
     plain(|| found().map_or(ptr::null(), ptr::from_ref))

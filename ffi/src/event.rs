@@ -123,7 +123,9 @@ impl leakpool_event {
     fn held(&self) -> Option<std::time::Duration> {
         match &self.event.data {
             EventData::Release { held, .. } => Some(*held),
-            EventData::LateUse { revocation } | EventData::LateRelease { revocation } => Some(revocation.held),
+            EventData::LateUse { revocation } | EventData::LateRelease { revocation } => {
+                Some(revocation.held)
+            }
             EventData::Leak { checkout, .. }
             | EventData::LeakRecovered { checkout }
             | EventData::LongRunning { checkout }
@@ -202,7 +204,8 @@ pub unsafe extern "C" fn leakpool_event_text(event: *const leakpool_event) -> *c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_event_checkout(event: *const leakpool_event) -> u64 {
     // SAFETY: as the header says.
-    let id = || unsafe { of(event) }.and_then(|e| Some(Mask::of(&e.event.pool).give(e.event.data.checkout()?)));
+    let id =
+        || unsafe { of(event) }.and_then(|e| Some(Mask::of(&e.event.pool).give(e.event.data.checkout()?)));
     plain(|| id().unwrap_or(0))
 }
 
@@ -213,8 +216,8 @@ pub unsafe extern "C" fn leakpool_event_checkout(event: *const leakpool_event) -
 /// the name of a status. Borrowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_event_reason(event: *const leakpool_event) -> *const c_char {
-    // SAFETY: as the header says.
     let reason = || {
+        // SAFETY: as the header says.
         let e = unsafe { of(event) }?;
         e.reason.get_or_init(|| e.event.data.reason().map(c_text)).as_ref()
     };
@@ -297,7 +300,9 @@ pub unsafe extern "C" fn leakpool_event_max_size(event: *const leakpool_event) -
 
 /// EXHAUSTED: everything about it; otherwise NULL. Borrowed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_event_exhaustion(event: *const leakpool_event) -> *const leakpool_exhaustion {
+pub unsafe extern "C" fn leakpool_event_exhaustion(
+    event: *const leakpool_event,
+) -> *const leakpool_exhaustion {
     let found = || {
         // SAFETY: as the header says.
         let e = unsafe { of(event) }?;
@@ -312,7 +317,9 @@ pub unsafe extern "C" fn leakpool_event_exhaustion(event: *const leakpool_event)
 
 /// LATE_USE, LATE_RELEASE: when, why and from which line the checkout was taken away; otherwise NULL. Borrowed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_event_revocation(event: *const leakpool_event) -> *const leakpool_revocation {
+pub unsafe extern "C" fn leakpool_event_revocation(
+    event: *const leakpool_event,
+) -> *const leakpool_revocation {
     let found = || {
         // SAFETY: as the header says.
         let e = unsafe { of(event) }?;

@@ -3,8 +3,13 @@
 //! Each exported function checks its pointers, calls one operation of the core inside the panic boundary
 //! (`boundary.rs`), and turns what comes back into a status, an error object and out-parameters. The comments of
 //! what is exported are the header's (`include/leakpool.h`, made by `make header`), and speak to C programmers.
+//!
+//! # Safety
+//! Of every export: each pointer is NULL, or valid for what the header says that it is used for, and for as long.
 
 #![allow(non_camel_case_types)]
+// What is asked of C is the same for all exports: it stands above, and in the header's conventions.
+#![allow(clippy::missing_safety_doc)]
 
 mod acquire;
 mod boundary;

@@ -6,7 +6,8 @@ use std::ptr;
 use std::time::Duration;
 
 use leakpool::{
-    ForceReleaseWhen, Names, OptionKind, OptionSpec, OptionValue, Reset, Result, Settings, SqlText, StackCapture,
+    ForceReleaseWhen, Names, OptionKind, OptionSpec, OptionValue, Reset, Result, Settings, SqlText,
+    StackCapture,
 };
 
 use crate::boundary::{check_size, get, give_sized, guarded, invalid, text};
@@ -333,13 +334,28 @@ mod tests {
         assert_eq!(named.len(), OPTIONS.len());
 
         let changed = [
-            ("max_size", "7"), ("min_idle", "2"), ("max_uses", "9"), ("acquire_timeout", "1 s"),
-            ("idle_timeout", "2 s"), ("max_lifetime", "3 s"), ("close_timeout", "4 s"), ("reset_timeout", "5 ms"),
-            ("leak_threshold", "6 s"), ("check_interval", "7 s"), ("max_held", "8 s"),
-            ("force_release_after", "9 s"), ("utilization_warning", "0.5"), ("max_leaks_before_alert", "4"),
-            ("stack_depth", "5"), ("force_release_busy", "true"), ("force_release_when", "exhausted"),
-            ("statement_cache", "false"), ("reset", "session"), ("stack_capture", "off"),
-            ("sql_text", "fingerprint"), ("name", "orders"),
+            ("max_size", "7"),
+            ("min_idle", "2"),
+            ("max_uses", "9"),
+            ("acquire_timeout", "1 s"),
+            ("idle_timeout", "2 s"),
+            ("max_lifetime", "3 s"),
+            ("close_timeout", "4 s"),
+            ("reset_timeout", "5 ms"),
+            ("leak_threshold", "6 s"),
+            ("check_interval", "7 s"),
+            ("max_held", "8 s"),
+            ("force_release_after", "9 s"),
+            ("utilization_warning", "0.5"),
+            ("max_leaks_before_alert", "4"),
+            ("stack_depth", "5"),
+            ("force_release_busy", "true"),
+            ("force_release_when", "exhausted"),
+            ("statement_cache", "false"),
+            ("reset", "session"),
+            ("stack_capture", "off"),
+            ("sql_text", "fingerprint"),
+            ("name", "orders"),
         ];
         assert_eq!(changed.len(), OPTIONS.len());
         let mut settings = Settings::default();
@@ -354,7 +370,10 @@ mod tests {
 
     #[test]
     fn choices_have_the_cores_order() {
-        assert_eq!(ForceReleaseWhen::NAMES[leakpool_force_release_when::LEAKPOOL_WHEN_EXHAUSTED as usize], "exhausted");
+        assert_eq!(
+            ForceReleaseWhen::NAMES[leakpool_force_release_when::LEAKPOOL_WHEN_EXHAUSTED as usize],
+            "exhausted"
+        );
         assert_eq!(StackCapture::NAMES[leakpool_stack_capture::LEAKPOOL_STACK_SITE as usize], "site");
         assert_eq!(StackCapture::NAMES[leakpool_stack_capture::LEAKPOOL_STACK_OFF as usize], "off");
         assert_eq!(SqlText::NAMES[leakpool_sql_text::LEAKPOOL_SQL_FINGERPRINT as usize], "fingerprint");

@@ -64,7 +64,8 @@ impl Reclaimer {
             state.over = true;
             state.running = Some(thread::current().id());
         }
-        let (id, reason) = (Mask::of(&revocation.pool).give(revocation.checkout), c_text(revocation.reason.name()));
+        let (id, reason) =
+            (Mask::of(&revocation.pool).give(revocation.checkout), c_text(revocation.reason.name()));
         // SAFETY: the callback is as the header says, and nobody has called `forbid` before it began.
         unsafe { (self.callback)(id, reason.as_ptr(), self.user_data.get()) };
         self.state.lock().running = None;

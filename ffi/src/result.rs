@@ -227,7 +227,8 @@ pub unsafe extern "C" fn leakpool_result_value(
         let result = unsafe { get("result", result) }?;
         let Some(cell) = result.cell(row, column) else {
             let (rows, columns) = (result.rows, result.columns.len());
-            let rule = format!("({row}, {column}) is out of range: the result has {rows} rows, {columns} columns");
+            let rule =
+                format!("({row}, {column}) is out of range: the result has {rows} rows, {columns} columns");
             return Err(invalid("row, column", &rule));
         };
         let format = result.columns.get(column).map_or(0, |column| number(column.column.format));

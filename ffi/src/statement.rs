@@ -77,7 +77,8 @@ pub unsafe extern "C" fn leakpool_statement_query(
         let (pool, statement, mut given) =
             unsafe { (shared(pool)?, get("statement", statement)?, params(given, param_count)?) };
         if given.len() != statement.oids.len() {
-            let rule = format!("({}) must be {}, as many as the statement takes", given.len(), statement.oids.len());
+            let rule =
+                format!("({}) must be {}, as many as the statement takes", given.len(), statement.oids.len());
             return Err(invalid("param_count", &rule));
         }
         for (param, oid) in given.iter_mut().zip(&statement.oids).filter(|(param, _)| param.oid == 0) {

@@ -2,6 +2,8 @@
 //!
 //! `make header` writes both (LEAKPOOL_WRITE=1); `make check` fails if they differ from what is committed.
 
+#![allow(clippy::unwrap_used)] // Tests and their helpers.
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +12,26 @@ use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, ParseC
 
 /// The order of the header, which is that of its reader.
 const NOUNS: [&str; 21] = [
-    "version", "error", "options", "clock", "pool", "acquire", "cancel", "query", "result", "statement",
-    "transaction", "status", "metrics", "checkouts", "details", "report", "event", "subscription", "reclaim", "detector",
+    "version",
+    "error",
+    "options",
+    "clock",
+    "pool",
+    "acquire",
+    "cancel",
+    "query",
+    "result",
+    "statement",
+    "transaction",
+    "status",
+    "metrics",
+    "checkouts",
+    "details",
+    "report",
+    "event",
+    "subscription",
+    "reclaim",
+    "detector",
     "lib",
 ];
 

@@ -1,6 +1,8 @@
 //! `tests/abi/layout.c` holds C to the layout that Rust has given every struct of the header: a C compiler that lays
 //! one out otherwise refuses it. `make header` writes it; it is for 64-bit targets, on which it is compiled.
 
+#![allow(clippy::unwrap_used)] // Tests and their helpers.
+
 use std::fmt::Write;
 use std::mem::offset_of;
 use std::path::Path;
