@@ -33,7 +33,7 @@ const CASES: [(&str, &str); 6] = [
 
 /// What a child does: one case, so many times.
 fn repeat(case: &str, count: u64) {
-    let url = format!("{}?sslmode=disable", support::database_url());
+    let url = support::database_url();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let depth = if case.ends_with("deep") { DEEP } else { 0 };
     let capture = match case {

@@ -159,7 +159,7 @@ fn main() {
     let mut section = Section::new(
         "Memory of a live checkout",
         "Bytes asked of the allocator (counted by one of our own) for 100,000 checkouts at once from 128 stacks, \
-         the stacks included; `max_size` of a vector that grows by doubling included, too.",
+         the stacks and the spare room of growing tables included.",
     );
     let (bytes, sites): (Vec<f64>, Vec<u64>) = (0..5).map(|_| of_detector(false)).unzip();
     let note = format!("{} different stacks, full", sites[0]);

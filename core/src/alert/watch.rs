@@ -6,6 +6,7 @@
 //! the detector or the host is called.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -63,10 +64,33 @@ pub struct LeakDetector(Arc<Watch>);
 struct Watch {
     detector: Arc<Detector>,
     outbox: Arc<Outbox>,
-    live: [Mutex<HashMap<CheckoutId, Arc<Holding>>>; SHARDS],
+    live: [Mutex<Live>; SHARDS],
     revoked: Mutex<Remembered>,
     closed: AtomicBool,
     process: Process,
+}
+
+type Live = HashMap<CheckoutId, Arc<Holding>, BuildHasherDefault<IdHasher>>;
+
+/// Ids are given out by us and differ in slot and generation: no need for a hash that withstands an attacker.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // Fibonacci hashing; the table takes its bits from both ends.
+        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,15 +100,19 @@ struct Remembered {
 }
 
 impl Watch {
-    fn shard(&self, id: CheckoutId) -> &Mutex<HashMap<CheckoutId, Arc<Holding>>> {
+    fn shard(&self, id: CheckoutId) -> &Mutex<Live> {
         &self.live[id.slot() % SHARDS]
     }
 
     /// The holding, live or revoked.
     fn find(&self, id: CheckoutId) -> Result<Arc<Holding>> {
         // In that order: a revoke remembers first and takes out of `live` afterwards.
-        let live = self.shard(id).lock().get(&id).cloned();
+        let live = self.find_live(id);
         live.or_else(|| self.revoked.lock().holdings.get(&id).cloned()).ok_or_else(|| self.missing(id))
+    }
+
+    fn find_live(&self, id: CheckoutId) -> Option<Arc<Holding>> {
+        self.shard(id).lock().get(&id).cloned()
     }
 
     fn missing(&self, id: CheckoutId) -> Error {
@@ -97,8 +125,7 @@ impl Watch {
     }
 
     fn forget_live(&self, id: CheckoutId, remember: bool) {
-        let holding = self.shard(id).lock().get(&id).cloned();
-        if let Some(holding) = holding.filter(|_| remember) {
+        if remember && let Some(holding) = self.find_live(id) {
             let forgotten = {
                 let mut revoked = self.revoked.lock();
                 revoked.holdings.insert(id, holding);

@@ -429,10 +429,15 @@ impl Detector {
 
     /// Every live checkout, longest held first.
     pub(crate) fn checkouts(&self) -> Vec<CheckoutInfo> {
+        self.checkouts_where(|_| true)
+    }
+
+    /// Those of them whose word is of interest. The others cost one load each: a sweep asks for a few of many.
+    fn checkouts_where(&self, wanted: impl Fn(Word) -> bool) -> Vec<CheckoutInfo> {
         let now = self.now();
         let mut all: Vec<CheckoutInfo> = self
             .registry
-            .in_state(State::Held)
+            .with(|word| word.state == State::Held && wanted(word))
             .iter()
             .filter_map(|slot| {
                 let (word, facts) = slot.facts()?;
@@ -526,8 +531,10 @@ impl Detector {
         if limit == 0 || flagged < i64::from(limit) || self.batch_told.swap(true, Ordering::Relaxed) {
             return;
         }
-        let leaks = self.checkouts().into_iter().filter(|c| c.reported).collect();
-        self.emit(EventData::LeaksDetected { leaks });
+        if self.sink.wants(EventKind::LeaksDetected) {
+            let leaks = self.checkouts_where(|word| word.flags.has(Flags::LEAK));
+            self.emit(EventData::LeaksDetected { leaks });
+        }
     }
 
     /// `force_release_when = exhausted`: as many due checkouts as acquires wait, longest idle first.

@@ -166,7 +166,12 @@ impl Registry {
 
     /// Every slot that is in `state` now.
     pub(crate) fn in_state(&self, state: State) -> Vec<Arc<Slot>> {
-        read(&self.slots).iter().filter(|s| s.word().state == state).cloned().collect()
+        self.with(|word| word.state == state)
+    }
+
+    /// Every slot whose word is like that now.
+    pub(crate) fn with(&self, wanted: impl Fn(Word) -> bool) -> Vec<Arc<Slot>> {
+        read(&self.slots).iter().filter(|s| wanted(s.word())).cloned().collect()
     }
 }
 

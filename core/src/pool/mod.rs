@@ -4,7 +4,9 @@
 //! themselves: made (`connect`, `tls`, `establish`), observed (`wire`), driven (`driver`), lent and returned
 //! (`shared`, `connection`), taken back (`revoke`, `tombstone`).
 
+mod acquire;
 mod builder;
+mod close;
 pub(crate) mod connect;
 mod connection;
 mod control;
@@ -21,6 +23,7 @@ pub(crate) mod stream;
 pub(crate) mod tls;
 mod tombstone;
 mod transaction;
+mod upkeep;
 pub(crate) mod verify;
 mod wire;
 
@@ -48,7 +51,8 @@ use crate::detect::{Beginning, Detector};
 use crate::error::{Error, ErrorCode, Result};
 use crate::monitor;
 use crate::monitor::status::{Metrics, PoolStatus};
-use shared::{Shared, Wish};
+use acquire::Wish;
+use shared::Shared;
 
 pub use builder::PoolBuilder;
 pub use connection::{CancelHandle, Connection, Notifications};

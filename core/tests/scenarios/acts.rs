@@ -81,6 +81,8 @@ impl Runner {
                 let nothing: [&(dyn ToSql + Sync); 0] = [];
                 let rows = ends(connection.query_raw(&sql, nothing)).await?.map_err(|e| e.to_string())?;
                 self.kept.push(Box::new(Box::pin(rows)));
+                // Now the last byte has moved: what the client still reads makes room for more.
+                self.server.waits(self.pid(&on)?, "ClientWrite").await?;
             }
             Step::Cancel { on, expect } => {
                 let outcome = self.connection(&on)?.cancel();

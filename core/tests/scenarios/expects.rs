@@ -21,8 +21,7 @@ impl Runner {
     pub async fn expect(&mut self, step: Step) -> Result<(), String> {
         match step {
             Step::ServerSessionGone { of } => {
-                let pid = self.known.get(&of).map(|(_, pid)| *pid);
-                let pid = pid.ok_or_else(|| format!("{of} has not acquired yet"))?;
+                let pid = self.pid(&of)?;
                 let started = Instant::now();
                 while self.server.has_session(&self.pool_name, Some(pid)).await? {
                     if started.elapsed() > LIMIT {
@@ -32,6 +31,7 @@ impl Runner {
                 }
                 Ok(())
             }
+            Step::ServerSessionWaits { of, event } => self.server.waits(self.pid(&of)?, &event).await,
             Step::ExpectPending { background } => {
                 self.settle().await?;
                 match self.jobs.get(&background) {
@@ -77,18 +77,16 @@ impl Runner {
                 .await
             }
             Step::ExpectSession { of, same_as, other_than } => {
-                let pid = |name: &str| {
-                    let known = self.known.get(name).map(|(_, pid)| *pid);
-                    known.ok_or_else(|| format!("{name} has not acquired yet"))
-                };
-                let seen = pid(&of)?;
+                let seen = self.pid(&of)?;
                 if let Some(other) = same_as
-                    && pid(&other)? != seen
+                    && self.pid(&other)? != seen
                 {
                     return Err(format!("{of} and {other} have different sessions"));
                 }
                 match other_than {
-                    Some(other) if pid(&other)? == seen => Err(format!("{of} has the session of {other}")),
+                    Some(other) if self.pid(&other)? == seen => {
+                        Err(format!("{of} has the session of {other}"))
+                    }
                     Some(_) | None => Ok(()),
                 }
             }

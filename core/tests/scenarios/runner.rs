@@ -231,6 +231,10 @@ impl Runner {
         self.known.get(name).map(|(id, _)| *id).ok_or_else(|| format!("{name} has not acquired yet"))
     }
 
+    pub fn pid(&self, name: &str) -> Result<u32, String> {
+        self.known.get(name).map(|(_, pid)| *pid).ok_or_else(|| format!("{name} has not acquired yet"))
+    }
+
     pub fn connection(&self, name: &str) -> Result<Arc<Connection>, String> {
         self.held.get(name).cloned().ok_or_else(|| format!("{name} holds no connection"))
     }

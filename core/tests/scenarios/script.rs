@@ -163,6 +163,10 @@ pub enum Step {
     ServerSessionGone {
         of: String,
     },
+    ServerSessionWaits {
+        of: String,
+        event: String,
+    },
     ExpectPending {
         background: String,
     },

@@ -3,11 +3,14 @@
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use leakpool::{ConnectConfig, PoolBuilder, Secret};
+use serde_json::Value;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use crate::facts;
+use crate::runner::LIMIT;
 use crate::script::{Facts, ServerKind};
 
 /// The extra connection and what was made for one scenario.
@@ -76,6 +79,22 @@ impl Server {
         let sql = format!("SELECT 1 FROM pg_stat_activity WHERE application_name = '{pool}'{which}");
         let found = self.admin.simple_query(&sql).await.map_err(|e| e.to_string())?;
         Ok(found.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_))))
+    }
+
+    /// Waits until the server's process waits for this (PostgreSQL manual, "Wait Events").
+    pub async fn waits(&self, pid: u32, event: &str) -> Result<(), String> {
+        let sql = format!("SELECT wait_event FROM pg_stat_activity WHERE pid = {pid}");
+        let started = Instant::now();
+        loop {
+            let seen = self.sql(&sql).await.map_err(|e| e.to_string())?;
+            match seen.get("value").and_then(Value::as_str) {
+                Some(seen) if seen == event => return Ok(()),
+                seen if started.elapsed() > LIMIT => {
+                    return Err(format!("the server's process waits for {seen:?}, not for {event}"));
+                }
+                Some(_) | None => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        }
     }
 
     /// Removes what was made for the scenario.

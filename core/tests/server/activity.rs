@@ -101,7 +101,7 @@ async fn a_stalled_copy_leaks_and_one_that_moves_does_not() {
 
 #[tokio::test]
 async fn an_unread_result_leaks() {
-    let (pool, clock) = on_manual_clock(|b| b.max_size(1));
+    let (pool, clock) = on_manual_clock(|b| b.max_size(1).force_release_after(Duration::ZERO));
     let events = pool.events(&[EventKind::Leak]);
     let held = pool.acquire().await.unwrap();
     let none: [i32; 0] = [];
@@ -109,7 +109,12 @@ async fn an_unread_result_leaks() {
     let mut rows = Box::pin(held.query_raw(sql, none).await.unwrap());
     rows.next().await.unwrap().unwrap();
     eventually("nobody reads", || activity(&pool) == Activity::Stalled).await;
-    clock.advance(OVER);
+    // The client may read on a little before it stops for good.
+    eventually("it leaks", || {
+        clock.advance(OVER);
+        pool.metrics().leaks == 1
+    })
+    .await;
     let (checkout, _) = leak(&events).await;
     assert_eq!(checkout.activity, Activity::Stalled);
     // Read on, it goes on.

@@ -78,7 +78,7 @@ async fn acquires_that_are_cancelled_anywhere_lose_nothing() {
     for task in 0..6_usize {
         let pool = pool.clone();
         tasks.push(tokio::spawn(async move {
-            for round in 0..150_usize {
+            for round in 0..60_usize {
                 // 0 polls: dropped before it began; more: while it waits, or connects, or has just got one.
                 if polled(Box::pin(pool.acquire()), (task + round) % 5).await {
                     tokio::task::yield_now().await;
@@ -152,7 +152,7 @@ async fn sessions_end_with_the_last_holder_of_a_dropped_pool() {
 /// An acquire and a close at the same moment: the checkout is refused, or closed with all the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_checkout_outlives_a_close() {
-    for round in 0..40 {
+    for round in 0..20 {
         let pool = builder().max_size(2).build().unwrap();
         drop((pool.acquire().await.unwrap(), pool.acquire().await.unwrap()));
         let barrier = Arc::new(tokio::sync::Barrier::new(4));

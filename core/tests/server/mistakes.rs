@@ -38,7 +38,8 @@ async fn options() {
     refused(set("max_size", OptionValue::Integer(-1)), No, &["max_size", "-1"]);
     refused(duration_from_secs("idle_timeout", f64::NEG_INFINITY), No, &["idle_timeout"]);
     refused(duration_from_millis("idle_timeout", -0.5), No, &["idle_timeout", "-0.5"]);
-    let build: [(fn(PoolBuilder) -> PoolBuilder, &[&str]); 11] = [
+    type Mistake = (fn(PoolBuilder) -> PoolBuilder, &'static [&'static str]);
+    let build: [Mistake; 11] = [
         (|b| b.max_size(0), &["max_size (0)", "1 to 65535"]),
         (|b| b.max_size(65_536), &["max_size (65536)"]),
         (|b| b.max_size(usize::MAX), &["max_size"]),

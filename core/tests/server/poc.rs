@@ -31,8 +31,11 @@ async fn item_2_a_leak_counts_once_however_often_it_is_swept() {
     let leaked = pool.acquire().await.unwrap();
     for _ in 0..20 {
         clock.advance(OVER);
-        // Each policy in force is a look at every checkout.
+        // Each policy that comes into force is a look at every checkout.
+        let looks = || pool.metrics().sweep_time.count;
+        let before = looks();
         pool.reconfigure((*pool.policy()).clone()).unwrap();
+        eventually("a sweep", || looks() > before).await;
     }
     expect_event(&events, EventKind::Leak).await;
     drop(leaked);
@@ -149,8 +152,8 @@ mod framework {
 #[tokio::test]
 async fn item_8_the_culprit_is_the_users_line_whatever_stands_in_between() {
     let pool = builder().max_size(1).build().unwrap();
-    let line = line!() + 3;
-    let held = framework::handle(|pool| async move { pool.acquire().await.unwrap() }, pool.clone()).await;
+    let handler = |pool: Pool| async move { (line!(), pool.acquire().await.unwrap()) };
+    let (line, held) = framework::handle(handler, pool.clone()).await;
     let checkout = pool.checkouts().remove(0);
     let culprit = checkout.site.resolve().culprit.clone();
     assert!(culprit.file.as_deref().is_some_and(|file| file.ends_with("poc.rs")), "{culprit}");

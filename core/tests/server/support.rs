@@ -87,6 +87,12 @@ pub async fn at_full_capacity(pool: &Pool) {
     }
     assert_eq!(pool.status().in_use, max_size);
     assert_eq!(pool.try_acquire().unwrap_err().code(), ErrorCode::NoneIdle, "one more than {max_size}");
+    let waiter = tokio::spawn(pool.acquire_with(leakpool::AcquireOptions::new().timeout(Duration::ZERO)));
+    let waits = || pool.status().waiting == 1;
+    eventually("one more waits, or does not", || waits() || waiter.is_finished()).await;
+    assert!(waits(), "there is a place more than {max_size}");
+    waiter.abort();
+    eventually("it waits no more", || !waits()).await;
     let pids: std::collections::HashSet<_> = all.iter().map(|c| c.backend_pid()).collect();
     assert_eq!(pids.len(), max_size, "two hold one session");
 }
