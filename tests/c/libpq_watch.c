@@ -146,7 +146,7 @@ int main(void) {
   }
 
   struct slot *again = TAKE();
-  uint64_t checkout = again->checkout;
+  uint64_t checkout = again->checkout, none = 0;
   OK(leakpool_detector_owner_ended(detector, checkout, &error));
   FAILS(LEAKPOOL_INVALID_ARGUMENT, "transaction", leakpool_detector_idle(detector, checkout, PQTRANS_ACTIVE, &error));
   FAILS(LEAKPOOL_UNKNOWN_CHECKOUT, "", leakpool_detector_executing(detector, 42, NULL, &error));
@@ -161,7 +161,7 @@ int main(void) {
   OK(leakpool_detector_close(detector, LEAKPOOL_DEFAULT_TIMEOUT, &list, &error));
   CHECK(leakpool_checkouts_count(list) == 1);
   leakpool_checkouts_free(list);
-  FAILS(LEAKPOOL_POOL_CLOSED, "", LEAKPOOL_CHECK_OUT(detector, NULL, &checkout, &error));
+  FAILS(LEAKPOOL_POOL_CLOSED, "", LEAKPOOL_CHECK_OUT(detector, NULL, &none, &error));
   CHECK(give_back(again) == LEAKPOOL_OK);
   FAILS(LEAKPOOL_ALREADY_RELEASED, "", leakpool_detector_check_in(detector, checkout, &error));
   leakpool_detector_free(detector);
