@@ -10,6 +10,7 @@
 pub(crate) mod dispatch;
 mod log;
 mod subscribe;
+mod text;
 mod watch;
 
 pub use subscribe::{Events, Subscription};

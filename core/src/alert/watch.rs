@@ -195,6 +195,11 @@ impl LeakDetector {
         })))
     }
 
+    /// The name of the watched pool.
+    pub fn name(&self) -> &str {
+        self.0.detector.name()
+    }
+
     /// Tells how many connections the watched pool may have, for `utilization`. Zero = not known.
     pub fn set_max_size(&self, max_size: usize) {
         self.0.detector.capacity.store(max_size, Ordering::Relaxed);
@@ -291,6 +296,14 @@ impl LeakDetector {
             Ok(holding) => self.0.too_late(id, holding.why_not()),
             Err(error) => error,
         }
+    }
+
+    /// For hosts, before they touch a lock of their own: this is still the process that made the detector.
+    ///
+    /// # Errors
+    /// `Forked`.
+    pub fn check_process(&self) -> Result<()> {
+        self.0.check_fork()
     }
 
     /// Every live checkout, longest held first.

@@ -4,6 +4,7 @@
 //! snapshots. Lock protocol: `order` may be held while the sink enqueues; no other lock of the detector is held
 //! while another one is taken, and none while a [`Reclaim`] runs.
 
+mod about;
 pub(crate) mod checkout;
 pub(crate) mod event;
 mod frame;

@@ -108,7 +108,16 @@ impl Connection {
 
     /// Ends the session instead of returning it to the pool: for a connection that you know to be broken.
     pub fn release_broken(mut self) {
-        self.give_back(true);
+        let _ = self.give_back(true);
+    }
+
+    /// For hosts: releases, or ends the session (`broken`), and tells whether the checkout was still the holder's. It
+    /// is over either way.
+    ///
+    /// # Errors
+    /// `ForceReleased` if it had been taken away before.
+    pub fn release_checked(mut self, broken: bool) -> Result<()> {
+        self.give_back(broken)
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -119,13 +128,13 @@ impl Connection {
         &self.control
     }
 
-    fn give_back(&mut self, broken: bool) {
-        let Some(client) = self.client.take() else { return };
+    fn give_back(&mut self, broken: bool) -> Result<()> {
+        let Some(client) = self.client.take() else { return Ok(()) };
         let control = self.control.clone();
         if !self.shared.process.is_current() {
             // The session is the parent's, and so are the locks: touch neither.
             mem::forget((client, control));
-            return;
+            return self.shared.process.check(&self.shared.name);
         }
         self.control.listeners.lock().clear();
         let detector = &self.shared.detector;
@@ -178,12 +187,11 @@ impl Connection {
             }
             outcome
         };
-        if let Err(word) = outcome {
-            self.late_release(word);
-        }
+        let outcome = outcome.or_else(|word| self.late_release(word));
         // Only now: dropping it aborts the task and closes the socket, and what had been sent on a session that was
         // taken away is to be cancelled before that.
         drop(client);
+        outcome
     }
 
     /// A cancel was asked for at the very moment of the release, and saw the checkout still held: it may be on its
@@ -202,19 +210,20 @@ impl Connection {
 
     /// Something else had ended the holding: a revoke, or the end of the session.
     #[cold]
-    fn late_release(&self, _found: Word) {
+    fn late_release(&self, _found: Word) -> Result<()> {
         // Whoever revoked it sets the fence right after winning the state.
         for _ in 0..1000 {
             if let Some(revocation) = self.control.revocation.get() {
                 self.control.end_session();
                 tombstone::late_release(&self.shared.detector, revocation.clone());
-                return;
+                return Err(force_released(revocation));
             }
             if self.control.is_ended() {
-                return;
+                return Ok(());
             }
             std::thread::yield_now();
         }
+        Ok(())
     }
 }
 
@@ -253,7 +262,7 @@ fn unreachable_released() -> ! {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.give_back(false);
+        let _ = self.give_back(false);
     }
 }
 
@@ -295,6 +304,10 @@ impl CancelHandle {
                     format!("checkout {} was released before; there is nothing of it to cancel", self.id),
                 ),
             });
+        }
+        // Sent all the same, it would arrive late and hit the next statement.
+        if self.control.is_settled() {
+            return Ok(());
         }
         if let Some(closer) = self.shared.closer() {
             closer.cancel(self.control.clone(), self.id);

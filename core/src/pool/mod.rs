@@ -214,7 +214,10 @@ impl Pool {
     #[track_caller]
     pub fn try_acquire(&self) -> Result<Connection> {
         let site = self.site(Location::caller());
-        let mut wish = AcquireOptions::default().wish(site);
+        self.try_acquire_for(AcquireOptions::default().wish(site))
+    }
+
+    fn try_acquire_for(&self, mut wish: Wish) -> Result<Connection> {
         self.0.try_acquire(&mut wish, 0)?.ok_or_else(|| {
             Error::new(ErrorCode::NoneIdle, format!("pool {:?} has no idle connection now", self.name()))
         })
@@ -234,6 +237,18 @@ impl Pool {
             false => SiteId::OFF,
         };
         self.0.clone().acquire(options.wish(site))
+    }
+
+    /// For hosts: [`try_acquire`](Pool::try_acquire) from a line of another language.
+    ///
+    /// # Errors
+    /// As for [`try_acquire`](Pool::try_acquire).
+    pub fn try_acquire_from(&self, frames: &[HostFrame<'_>], options: AcquireOptions) -> Result<Connection> {
+        let site = match self.0.process.is_current() {
+            true => self.detector().sites.intern_host(frames),
+            false => SiteId::OFF,
+        };
+        self.try_acquire_for(options.wish(site))
     }
 
     /// Acquires, runs one statement, returns its rows and releases.
@@ -374,6 +389,24 @@ impl Pool {
     pub fn owner_ended(&self, id: CheckoutId) -> Result<()> {
         self.0.process.check(self.name())?;
         self.detector().owner_ended(id)
+    }
+
+    /// For hosts, before they touch a lock of their own: this is still the process that made the pool.
+    ///
+    /// # Errors
+    /// `Forked`.
+    pub fn check_process(&self) -> Result<()> {
+        self.0.process.check(self.name())
+    }
+
+    /// For hosts: why a checkout that they do not hold (any more) is not theirs to use.
+    pub fn missing(&self, id: CheckoutId) -> Error {
+        if self.detector().knew(id) {
+            let text = format!("checkout {id} of pool {:?} has ended already", self.name());
+            Error::new(ErrorCode::AlreadyReleased, text)
+        } else {
+            Error::new(ErrorCode::UnknownCheckout, format!("pool {:?} never had this checkout", self.name()))
+        }
     }
 
     /// Puts another leak policy in force; live checkouts are judged by it at once.

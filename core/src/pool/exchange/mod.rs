@@ -31,6 +31,7 @@ mod fields;
 mod plan;
 mod query;
 mod reader;
+mod transaction;
 pub(crate) mod transport;
 mod values;
 

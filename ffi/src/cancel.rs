@@ -1,0 +1,24 @@
+//! Cancelling what a checkout runs, from another thread.
+
+use crate::boundary::guarded;
+use crate::error::{leakpool_error, leakpool_status};
+use crate::pool::{gone, leakpool_pool, shared};
+
+/// Asks the server to cancel what this checkout runs; meant to be called from another thread than the one that waits
+/// for the answer. Returns at once. The call that is cancelled returns LEAKPOOL_DATABASE with the SQLSTATE 57014,
+/// unless its answer was faster. Running nothing, it does nothing; the connection is not lent to anybody else before
+/// the request has arrived.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn leakpool_cancel(
+    pool: *const leakpool_pool,
+    checkout: u64,
+    error: *mut *mut leakpool_error,
+) -> leakpool_status {
+    let body = || {
+        // SAFETY: as the header says.
+        let (id, held) = unsafe { shared(pool) }?.held(checkout)?;
+        held.connection().ok_or_else(|| gone(id))?.cancel()
+    };
+    // SAFETY: as the header says.
+    unsafe { guarded(error, body) }
+}
