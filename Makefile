@@ -47,7 +47,7 @@ check: ## format, lints, documentation, drift of the header, shell scripts
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	cargo test -q -p leakpool-ffi --test header --test layout
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
-	if command -v shellcheck >/dev/null; then shellcheck -x $(SHELL_SCRIPTS); fi
+	if command -v shellcheck >/dev/null; then shellcheck -x -S warning $(SHELL_SCRIPTS); fi
 
 bench: postgres ## compare with the peers, report and plot in target/bench (server pinned to one CPU)
 	rm -rf "$(TARGET_DIR)/bench/rows"
