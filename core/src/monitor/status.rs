@@ -159,12 +159,7 @@ impl PoolStatus {
 }
 
 impl Metrics {
-    /// Looks at every live checkout once, for the oldest.
-    pub(crate) fn of(detector: &Detector, connections: Connections) -> Metrics {
-        Metrics::with_oldest(detector, connections, detector.oldest_checkout())
-    }
-
-    /// The same without a look at the checkouts: takes no lock.
+    /// Atomics only; `oldest_checkout` is for the caller to find out.
     pub(crate) fn with_oldest(
         detector: &Detector,
         connections: Connections,

@@ -200,9 +200,12 @@ impl Shared {
                         let backend_pid = conn.control.slot.stamps.backend_pid();
                         self.detector.emit(EventData::Connect { backend_pid, took: started.elapsed() });
                         *self.last_error.lock() = None;
-                        self.idle.manager().hand_over(conn);
-                        let object = self.pop(0);
-                        self.empty_mailbox();
+                        let control = conn.control.clone();
+                        let object = self.hand_over(conn);
+                        if object.is_none() && !control.is_ended() {
+                            // An acquire has taken it before us, and needs none of its own any more: we still do.
+                            continue;
+                        }
                         // A timer of idle connections may have to be set.
                         self.detector.wake();
                         return Some(Ok(Made { object, place }));

@@ -89,7 +89,8 @@ impl Connection {
         self.cancel_handle().cancel()
     }
 
-    /// The same for later and elsewhere: it holds nothing, and does nothing once this checkout has ended.
+    /// The same for later and elsewhere: it does nothing once this checkout has ended, and does not keep it from
+    /// ending (the pool stays alive as long as the handle does).
     pub fn cancel_handle(&self) -> CancelHandle {
         CancelHandle { control: self.control.clone(), id: self.id, shared: self.shared.clone() }
     }

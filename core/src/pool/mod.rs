@@ -50,7 +50,7 @@ use crate::detect::verdict::RevokeReason;
 use crate::detect::{Beginning, Detector};
 use crate::error::{Error, ErrorCode, Result};
 use crate::monitor;
-use crate::monitor::status::{Metrics, PoolStatus};
+use crate::monitor::status::{Connections, Metrics, PoolStatus};
 use acquire::Wish;
 use shared::Shared;
 
@@ -60,6 +60,9 @@ pub use failure::FORCE_RELEASED;
 pub use transaction::OwnedTransaction;
 
 /// A pool of connections to a PostgreSQL server that finds its leaks. Cheap to clone; all clones are one pool.
+///
+/// In a forked child every method that returns a [`Result`] fails with `Forked`, and lists are empty: make a new pool
+/// there. The parent's sessions are not touched.
 ///
 /// ```no_run
 /// # async fn f() -> leakpool::Result<()> {
@@ -290,17 +293,31 @@ impl Pool {
 
     /// How many connections there are, and what they do. Cheap.
     pub fn status(&self) -> PoolStatus {
-        PoolStatus::of(self.detector(), self.0.connections())
+        PoolStatus::of(self.detector(), self.connections())
+    }
+
+    /// In a forked child there are none, and the locks that say so may be held by a thread that does not exist here.
+    fn connections(&self) -> Connections {
+        match self.0.process.is_current() {
+            true => self.0.connections(),
+            false => Connections { closed: true, ..Connections::default() },
+        }
     }
 
     /// Everything that is counted.
     pub fn metrics(&self) -> Metrics {
-        Metrics::of(self.detector(), self.0.connections())
+        let oldest = self.checkouts_if_ours(Detector::oldest_checkout);
+        Metrics::with_oldest(self.detector(), self.connections(), oldest)
     }
 
     /// Every checkout that is held, longest held first.
     pub fn checkouts(&self) -> Vec<CheckoutInfo> {
-        self.detector().checkouts()
+        self.checkouts_if_ours(Detector::checkouts)
+    }
+
+    /// What the detector says of the live checkouts; nothing in a forked child, where there are none.
+    fn checkouts_if_ours<T: Default>(&self, ask: impl FnOnce(&Detector) -> T) -> T {
+        if self.0.process.is_current() { ask(self.detector()) } else { T::default() }
     }
 
     /// Those of them that are suspected or proven to have leaked.
@@ -310,7 +327,7 @@ impl Pool {
 
     /// Every line that has acquired so far, with its record: acquired, leaked, recovered, force-released.
     pub fn sites(&self) -> Vec<Arc<Site>> {
-        self.detector().sites.sites()
+        self.checkouts_if_ours(|detector| detector.sites.sites())
     }
 
     /// The human text: who leaks, grouped by the line that acquired. Symbolises stacks, so it may take a while

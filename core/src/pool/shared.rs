@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     pub(super) returned: Notify,
     pub(super) settle_waiters: AtomicUsize,
     pub(super) warming: AtomicBool,
+    /// Held while a new connection goes through the mailbox, so that nobody else who makes one takes it out.
+    handing_over: Mutex<()>,
     pub(crate) _name_claim: super::names::NameClaim,
 }
 
@@ -144,6 +146,7 @@ impl Shared {
             returned: Notify::new(),
             settle_waiters: AtomicUsize::new(0),
             warming: AtomicBool::new(false),
+            handing_over: Mutex::new(()),
             detector,
             outbox,
             _name_claim: name_claim,
@@ -229,10 +232,15 @@ impl Shared {
         }
     }
 
+    /// Gives deadpool a new connection and takes one for it; the caller holds a permit.
+    ///
     /// deadpool gives an idle connection before one that was handed over, which would lie in the mailbox, neither
-    /// counted nor timed: so whoever has handed one over takes out what is idle, as an acquire does, until the
-    /// mailbox is empty, and puts it all back.
-    pub(super) fn empty_mailbox(&self) {
+    /// counted nor timed: so what is idle is taken out, as an acquire does, until the mailbox is empty, and all put
+    /// back.
+    pub(super) fn hand_over(&self, conn: Conn) -> Option<Object<Manager>> {
+        let _turn = self.handing_over.lock();
+        self.idle.manager().hand_over(conn);
+        let object = self.pop(0);
         let mut taken = Vec::new();
         while self.idle.manager().has_mail() && self.take_permit() {
             match self.pop(0) {
@@ -247,6 +255,7 @@ impl Shared {
             drop(object);
             self.put_permit();
         }
+        object
     }
 
     /// Why a connection is not lent again.

@@ -83,6 +83,8 @@ fn fork_role() {
         let mut close = Box::pin(pool.close());
         check(5, first_poll(close.as_mut()).is_some_and(|r| r.is_err_and(|e| forked(e.code()))));
         drop(close);
+        check(6, pool.checkouts().is_empty() && pool.sites().is_empty() && pool.status().closed);
+        check(7, pool.metrics().oldest_checkout.is_none());
         // The session is the parent's: neither of these ends it.
         drop(held);
         drop(acquire);
