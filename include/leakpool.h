@@ -808,8 +808,8 @@ enum leakpool_status leakpool_backend_pid(const struct leakpool_pool *pool,
 
 // Asks the server to cancel what this checkout runs; meant to be called from another thread than the one that waits
 // for the answer. Returns at once. The call that is cancelled returns LEAKPOOL_DATABASE with the SQLSTATE 57014,
-// unless its answer was faster. Running nothing, it does nothing; the connection is not lent to anybody else before
-// the request has arrived.
+// unless its answer was faster; a request that arrives late may hit the next statement of the same checkout, but never
+// another checkout's. Running nothing, it does nothing.
 enum leakpool_status leakpool_cancel(const struct leakpool_pool *pool,
                                      uint64_t checkout,
                                      struct leakpool_error **error);
@@ -1327,8 +1327,8 @@ enum leakpool_status leakpool_backend_pid(const struct leakpool_pool *pool,
 
 // Asks the server to cancel what this checkout runs; meant to be called from another thread than the one that waits
 // for the answer. Returns at once. The call that is cancelled returns LEAKPOOL_DATABASE with the SQLSTATE 57014,
-// unless its answer was faster. Running nothing, it does nothing; the connection is not lent to anybody else before
-// the request has arrived.
+// unless its answer was faster; a request that arrives late may hit the next statement of the same checkout, but never
+// another checkout's. Running nothing, it does nothing.
 enum leakpool_status leakpool_cancel(const struct leakpool_pool *pool,
                                      uint64_t checkout,
                                      struct leakpool_error **error);

@@ -6,8 +6,8 @@ use crate::pool::{gone, leakpool_pool, shared};
 
 /// Asks the server to cancel what this checkout runs; meant to be called from another thread than the one that waits
 /// for the answer. Returns at once. The call that is cancelled returns LEAKPOOL_DATABASE with the SQLSTATE 57014,
-/// unless its answer was faster. Running nothing, it does nothing; the connection is not lent to anybody else before
-/// the request has arrived.
+/// unless its answer was faster; a request that arrives late may hit the next statement of the same checkout, but never
+/// another checkout's. Running nothing, it does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_cancel(
     pool: *const leakpool_pool,

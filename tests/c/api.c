@@ -222,8 +222,10 @@ static leakpool_activity activity_of(leakpool_pool *pool, uint64_t checkout) {
 }
 
 static void cancelling(leakpool_pool *pool) {
+  uint64_t idle = acquire(pool);
+  OK(leakpool_cancel(pool, idle, &error));
+  OK(leakpool_release(pool, idle, &error));
   struct sleeper sleeper = {pool, acquire(pool), LEAKPOOL_OK, ""};
-  OK(leakpool_cancel(pool, sleeper.checkout, &error));
   pthread_t thread;
   CHECK(pthread_create(&thread, NULL, sleeps, &sleeper) == 0);
   AWAIT(activity_of(pool, sleeper.checkout) == LEAKPOOL_EXECUTING);

@@ -391,6 +391,13 @@ static int holders_are(const cJSON *step) {
   return fits;
 }
 
+static int session_waits(const cJSON *step) {
+  char sql[256];
+  snprintf(sql, sizeof sql, "SELECT 1 FROM pg_stat_activity WHERE pid = %" PRIu32 " AND wait_event = '%s'",
+           holder(text_of(step, "of"))->pid, text_of(step, "event"));
+  return admin_rows(sql) > 0 || fail("the server's process does not wait for that");
+}
+
 static int session_is_gone(const cJSON *step) {
   return !has_session(holder(text_of(step, "of"))->pid) || fail("the server still has the session");
 }
@@ -558,6 +565,7 @@ static int step_does(const cJSON *step) {
   if (IS("expect_checkout")) return eventually(checkout_is, step);
   if (IS("expect_holders")) return eventually(holders_are, step);
   if (IS("expect_report")) return eventually(report_says, step);
+  if (IS("server_session_waits")) return eventually(session_waits, step);
   if (IS("server_session_gone")) return eventually(session_is_gone, step);
   if (IS("expect_session")) {
     uint32_t pid = holder(text_of(step, "of"))->pid;

@@ -80,7 +80,8 @@ impl Connection {
     }
 
     /// Asks the server to cancel what this checkout runs. Returns at once; the request goes its own way, and the
-    /// connection is not lent to anybody else before it has arrived. Running nothing, it does nothing.
+    /// connection is not lent to anybody else before it has arrived. Running nothing, it does nothing; arriving late, it
+    /// may hit this checkout's next statement.
     ///
     /// # Errors
     /// `Forked`; `ForceReleased` or `ConnectionLost` if there is nothing left to cancel.
