@@ -139,6 +139,8 @@ impl Flags {
     pub(crate) const OWNER_ENDED: Flags = Flags(1 << 3);
     /// It has a label or another extra that lies behind the lock.
     pub(crate) const EXTRAS: Flags = Flags(1 << 4);
+    /// It was taken away from its holder: its fence stands, or will in a moment.
+    pub(crate) const REVOKED: Flags = Flags(1 << 5);
 
     pub(crate) fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
@@ -479,7 +481,12 @@ impl Slot {
         if to == State::Returning {
             self.returning_since.store(now, Ordering::Relaxed);
         }
-        self.transition(generation, State::Held, to)
+        self.transition(generation, State::Held, to, Flags::default())
+    }
+
+    /// The same for a revoke: whoever comes too late can see from the word that it was one.
+    pub(crate) fn revoke_holding(&self, generation: u64) -> Result<Flags, Word> {
+        self.transition(generation, State::Held, State::Ended, Flags::REVOKED)
     }
 
     /// The same for whoever has looked at `seen` and goes by what it found there: `Err` if anything has changed.
@@ -504,10 +511,10 @@ impl Slot {
 
     /// Ends a return: settled (`Free`) or given up (`Ended`).
     pub(crate) fn end_returning(&self, generation: u64, to: State) -> Result<Flags, Word> {
-        self.transition(generation, State::Returning, to)
+        self.transition(generation, State::Returning, to, Flags::default())
     }
 
-    fn transition(&self, generation: u64, from: State, to: State) -> Result<Flags, Word> {
+    fn transition(&self, generation: u64, from: State, to: State, also: Flags) -> Result<Flags, Word> {
         let mut raw = self.word.load(Ordering::SeqCst);
         loop {
             let word = Word::unpack(raw);
@@ -516,7 +523,7 @@ impl Slot {
             }
             match self.word.compare_exchange(
                 raw,
-                Word { state: to, ..word }.pack(),
+                Word { state: to, flags: word.flags.with(also), ..word }.pack(),
                 Ordering::SeqCst,
                 Ordering::SeqCst,
             ) {

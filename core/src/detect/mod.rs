@@ -351,7 +351,7 @@ impl Detector {
         let owner = slot.owner();
         {
             let _order = self.order.lock();
-            let flags = slot.end_holding(generation, State::Ended, now).ok()?;
+            let flags = slot.revoke_holding(generation).ok()?;
             book(&self.stats.force_released);
             info.site.force_released_inc();
             self.stats.use_time.record(now.saturating_sub(facts.acquired_at));

@@ -17,7 +17,7 @@ use super::failure::{FORCE_RELEASED, Phase, server_error};
 use super::shared::Shared;
 use super::tombstone;
 use crate::config::Reset;
-use crate::detect::checkout::{CheckoutId, State, Word};
+use crate::detect::checkout::{CheckoutId, Flags, State, Word};
 use crate::detect::event::{RemoveReason, Revocation};
 use crate::error::{Error, ErrorCode, Result};
 
@@ -211,16 +211,16 @@ impl Connection {
 
     /// Something else had ended the holding: a revoke, or the end of the session.
     #[cold]
-    fn late_release(&self, _found: Word) -> Result<()> {
-        // Whoever revoked it sets the fence right after winning the state.
-        for _ in 0..1000 {
+    fn late_release(&self, found: Word) -> Result<()> {
+        if found.generation != self.id.generation() || !found.flags.has(Flags::REVOKED) {
+            return Ok(());
+        }
+        // Whoever revoked it sets the fence right after winning the state; it may have been put to sleep in between.
+        for _ in 0..1_000_000 {
             if let Some(revocation) = self.control.revocation.get() {
                 self.control.end_session();
                 tombstone::late_release(&self.shared.detector, revocation.clone());
                 return Err(force_released(revocation));
-            }
-            if self.control.is_ended() {
-                return Ok(());
             }
             std::thread::yield_now();
         }

@@ -142,7 +142,7 @@ async fn a_dropped_future_leaves_nothing_prepared_that_nobody_knows() {
     // Everything that the server has is known, and used again.
     ask_with(held.exchange(), "SELECT $1::text", &["closes what is to be closed"]).await.unwrap();
     let (before, runs) = (prepared(&held).await, runs(&held).await);
-    assert!((2..200).contains(&before.len()), "some were kept, some dropped: {}", before.len());
+    assert!((1..200).contains(&before.len()), "some were kept, some dropped: {}", before.len());
     for sql in &before {
         assert!(ask_with(held.exchange(), sql, &["x"]).await.is_ok());
     }
