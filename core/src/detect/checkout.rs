@@ -506,7 +506,7 @@ impl Slot {
     /// holds the object that goes with a free slot, so that nobody else can lend it.
     pub(crate) fn begin_returning(&self, generation: u64, now: Nanos) -> bool {
         self.returning_since.store(now, Ordering::Relaxed);
-        self.transition(generation, State::Free, State::Returning).is_ok()
+        self.transition(generation, State::Free, State::Returning, Flags::default()).is_ok()
     }
 
     /// Ends a return: settled (`Free`) or given up (`Ended`).
