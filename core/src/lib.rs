@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 mod detect;
 pub mod error;
+pub mod host;
 pub mod monitor;
 pub mod pool;
 mod process;

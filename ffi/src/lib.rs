@@ -29,7 +29,6 @@ mod query;
 mod reclaim;
 mod report;
 mod result;
-mod runtime;
 mod signals;
 mod site;
 mod statement;

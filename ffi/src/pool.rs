@@ -5,8 +5,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use leakpool::host::HostRuntime;
 use leakpool::{CheckoutId, Error, ErrorCode, Names, OPTIONS, Pool, Result, Settings};
-use tokio::runtime::Runtime;
 
 use crate::boundary::{Out, c_text, get, give_sized, guarded, plain, text};
 use crate::checkouts::leakpool_checkouts;
@@ -15,7 +15,6 @@ use crate::error::{leakpool_error, leakpool_status};
 use crate::held::{Held, Table};
 use crate::id::Mask;
 use crate::options::{self, leakpool_options};
-use crate::runtime;
 use crate::signals::WithoutSigpipe;
 
 /// For time-outs of single calls: what the pool's options say.
@@ -36,13 +35,13 @@ pub(crate) struct PoolHandle {
     pub(crate) mask: Mask,
     name: CString,
     /// Last: everything above may need it to end.
-    runtime: Arc<Runtime>,
+    runtime: HostRuntime,
 }
 
 impl PoolHandle {
     /// Waits on the calling thread.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.runtime.handle().block_on(future)
+        self.runtime.block_on(future)
     }
 
     /// The checkout with this id, as its holder knows it.
@@ -90,7 +89,7 @@ pub(crate) unsafe fn shared(pool: *const leakpool_pool) -> Result<Arc<PoolHandle
 fn make(dsn: &str, settings: Settings, clock: Option<&leakpool_test_clock>) -> Result<leakpool_pool> {
     // Every thread that the pool starts inherits this.
     let _without = WithoutSigpipe::new();
-    let runtime = runtime::current()?;
+    let runtime = leakpool::host::runtime()?;
     let mut builder = Pool::builder()
         .dsn(dsn)
         .options(settings.pool)

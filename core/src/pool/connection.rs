@@ -1,6 +1,7 @@
 //! The handle: a connection in the hands of one caller, from acquire to release.
 
 use std::fmt;
+use std::future::Future;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
@@ -119,6 +120,13 @@ impl Connection {
     /// `ForceReleased` if it had been taken away before.
     pub fn release_checked(mut self, broken: bool) -> Result<()> {
         self.give_back(broken)
+    }
+
+    /// For hosts whose threads block: waits for a future that asks something of this connection, reading and writing
+    /// its socket on the calling thread. Every [`SLICE`](crate::host::SLICE), `give_up` is asked; once it says true, the
+    /// future is dropped, and there is no output.
+    pub fn drive<F: Future>(&self, future: F, give_up: impl FnMut() -> bool) -> Option<F::Output> {
+        crate::host::wait(&self.shared.runtime, future, give_up)
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
