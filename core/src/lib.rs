@@ -41,7 +41,7 @@ pub use monitor::{Metrics, PoolStatus, leak_text};
 pub use pool::exchange;
 pub use pool::{
     AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool,
-    PoolBuilder,
+    PoolBuilder, Session,
 };
 
 /// The README's examples are compiled.

@@ -18,6 +18,7 @@ mod manager;
 mod names;
 mod protocol;
 mod revoke;
+mod session;
 mod shared;
 pub(crate) mod stream;
 pub(crate) mod tls;
@@ -57,6 +58,7 @@ use shared::Shared;
 pub use builder::PoolBuilder;
 pub use connection::{CancelHandle, Connection, Notifications};
 pub use failure::FORCE_RELEASED;
+pub use session::Session;
 pub use transaction::OwnedTransaction;
 
 /// A pool of connections to a PostgreSQL server that finds its leaks. Cheap to clone; all clones are one pool.

@@ -1,0 +1,29 @@
+//! One query: from the call of JavaScript to its answer.
+
+use std::rc::Rc;
+
+use leakpool::exchange::{Param, Query};
+use leakpool::{Connection, Result};
+
+use crate::params::Value;
+use crate::rows::{self, Delivered};
+
+/// What JavaScript asks for. Owns everything: the call has returned by the time it is answered.
+pub(crate) struct Asked {
+    pub(crate) text: String,
+    /// `None` = by the simple protocol, any number of statements.
+    pub(crate) params: Option<Vec<Value>>,
+}
+
+/// Asks and reads the answer.
+pub(crate) async fn run(connection: Rc<Connection>, asked: Asked) -> Result<Delivered> {
+    let exchange = connection.exchange();
+    let answers = match &asked.params {
+        None => exchange.simple(&asked.text)?,
+        Some(values) => {
+            let params: Vec<Param<'_>> = values.iter().map(Value::as_param).collect();
+            exchange.extended(&Query::new(&asked.text).params(&params)).await?
+        }
+    };
+    rows::read(answers).await
+}
