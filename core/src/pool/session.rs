@@ -28,6 +28,18 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// For hosts with finalizers: the handle was shown to be unreachable. The checkout is reported as leaked, whatever
+    /// its age, and taken back; if it had been taken back before, nothing is told, since nobody releases it late.
+    pub fn abandon(self) {
+        let detector = &self.shared().detector;
+        let _ = detector.prove(self.id());
+        if let Some(revocation) = self.control().revocation.get() {
+            revocation.abandon();
+        }
+    }
+}
+
 impl Session {
     /// True if this connection is a checkout of this session.
     pub fn is_of(&self, connection: &Connection) -> bool {

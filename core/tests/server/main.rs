@@ -11,6 +11,7 @@ mod books;
 mod child;
 mod exchange;
 mod independence;
+mod late_site;
 mod mistakes;
 mod poc;
 mod pool;
