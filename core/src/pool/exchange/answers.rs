@@ -76,7 +76,7 @@ impl Answer {
 
 /// The answer to one request: a stream of [`Item`]s that ends after the last one, or with the request's error.
 ///
-/// It is read no faster than you take it: when some 32 KiB wait, the server waits, and the checkout's activity is
+/// It is read no faster than you take it: when some 32 to 160 KiB wait, the server waits, and the checkout's activity is
 /// [`Stalled`](crate::Activity::Stalled). Dropped in the middle, the rest is read and thrown away by the
 /// connection's own task, and the connection stays usable (a statement that runs goes on running: see
 /// [`Connection::cancel`](crate::Connection::cancel)). Once the checkout is released, the answer ends with

@@ -98,7 +98,7 @@ pub struct Column {
     pub format: Format,
 }
 
-/// One row, as the server sent it. It keeps the piece of the answer alive that it lies in (some 8 KiB, or more for
+/// One row, as the server sent it. It keeps the piece of the answer alive that it lies in (8 to 32 KiB, or more for
 /// longer rows): copy out what is kept for long.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawRow {
