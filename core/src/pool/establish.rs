@@ -59,8 +59,10 @@ impl Establish for Making {
             config.connect_raw(observed, PassThrough).await?;
         // Only now: an attempt that fails never has a task, and a close does not wait for it.
         control.task_began(&self.shared);
-        let task =
-            self.shared.runtime.spawn(Wheel::new(Driver::new(connection, control.clone()), control.clone()));
+        let task = self
+            .shared
+            .runtime
+            .spawn(Wheel::begin(Driver::new(connection, control.clone()), control.clone()));
         Ok(Session { client, task, control })
     }
 

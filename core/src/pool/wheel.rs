@@ -45,7 +45,7 @@ enum Turned {
 
 impl Wheel {
     /// The wheel of a connection, and the task that drives it.
-    pub(crate) fn new(driver: Driver, control: Arc<Control>) -> Driving {
+    pub(crate) fn begin(driver: Driver, control: Arc<Control>) -> Driving {
         let wheel = Arc::new(Wheel(Mutex::new(driver)));
         control.set_wheel(Arc::downgrade(&wheel));
         Driving { wheel, control }
