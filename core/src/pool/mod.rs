@@ -26,6 +26,7 @@ mod tombstone;
 mod transaction;
 mod upkeep;
 pub(crate) mod verify;
+mod wheel;
 mod wire;
 
 #[cfg(test)]
