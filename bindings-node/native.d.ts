@@ -32,16 +32,12 @@ export interface NativeField {
   format: 'text' | 'binary'
 }
 
-/** One result of a query (src/rows.rs makes it, lib/result.js takes it; both belong together). */
-export interface NativeResult {
-  /** The command tag: `INSERT 0 5`, `CREATE TABLE`; empty for an empty query. */
-  tag: string
-  fields: NativeField[] | null
-  rows: (string | null)[][]
-}
-
-/** What a query is settled with. */
-export type Delivered = NativeResult[]
+/**
+ * What a query is settled with: the answer's place in the batch, then for each of its results the command tag
+ * (`INSERT 0 5`, `CREATE TABLE`; empty for an empty query) and the number of its shape (-1 = no columns): the same
+ * number is the same list of columns. The rows stay in the addon until `pack` gets them, while the batch is settled.
+ */
+export type Delivered = (number | string)[]
 
 /** Parameters as `lib/values.js` makes them of any value (src/params.rs takes them): text, binary, NULL. */
 export type Params = (string | Buffer | null)[]
@@ -49,6 +45,13 @@ export type Params = (string | Buffer | null)[]
 /** A thread's end of the addon. `settle` gets batches of `[ticket, error, value, …]`. */
 export class EventLoop {
   constructor(settle: (batch: any[]) => void)
+  /** The columns of a result of the batch that is being settled. */
+  columns(answer: number, result: number): NativeField[]
+  /**
+   * Packs the next rows of a result of that batch: numbers into the arrays, texts into the string that it returns. The
+   * layout and the kinds are those of src/pack.rs; lib/decode.js reads it.
+   */
+  pack(answer: number, result: number, kinds: Uint8Array, ints: Int32Array, doubles: Float64Array): string
 }
 
 export class NativePool {

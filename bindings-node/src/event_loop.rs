@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use leakpool::host::{self, HostRuntime, Tasks};
 use napi::bindgen_prelude::*;
-use napi::sys;
+use napi::{JsString, sys};
 use napi_derive::napi;
 
 use crate::bell::{Bell, Rung};
 use crate::error;
 use crate::pool::Lent;
-use crate::rows::Delivered;
+use crate::rows::{Batch, Delivered};
 
 /// Something that JavaScript waits for has ended.
 pub(crate) struct Finished {
@@ -37,6 +37,8 @@ pub(crate) struct EventLoop {
     runtime: HostRuntime,
     bell: Arc<Bell>,
     finished: RefCell<Vec<Finished>>,
+    /// The answers that are being handed over.
+    batch: Batch,
     /// Its bell has been rung for what is in `finished`, or `rung` is running.
     announced: Cell<bool>,
     /// Clients that are out, acquires and closes that are pending.
@@ -112,7 +114,9 @@ impl EventLoop {
                 Ok(outcome) => {
                     batch.set(at + 1, Null)?;
                     match outcome {
-                        Outcome::Answered(delivered) => batch.set(at + 2, delivered.into_js(&env)?)?,
+                        Outcome::Answered(delivered) => {
+                            batch.set(at + 2, self.batch.put(&env, delivered)?)?
+                        }
                         Outcome::Acquired(lent) => batch.set(at + 2, lent.hand_out(env))?,
                         Outcome::Nothing => batch.set(at + 2, Null)?,
                     }
@@ -123,8 +127,9 @@ impl EventLoop {
         // SAFETY: a function that this thread's bell was made with.
         let settle: Function<'_, Array<'_>, Unknown<'_>> =
             unsafe { Function::from_napi_value(env.raw(), settle)? };
-        settle.call(batch)?;
-        Ok(())
+        let settled = settle.call(batch);
+        self.batch.clear();
+        settled.map(|_| ())
     }
 }
 
@@ -167,6 +172,7 @@ impl JsEventLoop {
                 runtime,
                 bell,
                 finished: RefCell::default(),
+                batch: Batch::default(),
                 announced: Cell::new(false),
                 busy: Cell::new(0),
             }
@@ -176,5 +182,28 @@ impl JsEventLoop {
         }
         env.add_env_cleanup_hook(made.clone(), |made| made.close())?;
         Ok(JsEventLoop(made))
+    }
+
+    /// The columns of a result of an answer in the batch that is being handed over.
+    #[napi(catch_unwind)]
+    pub fn columns<'env>(&self, env: &'env Env, answer: u32, result: u32) -> Result<Array<'env>> {
+        self.0.batch.columns(env, answer, result)
+    }
+
+    /// Packs the next rows of a result of that batch, and returns their texts.
+    #[napi(catch_unwind)]
+    pub fn pack<'env>(
+        &self,
+        env: &'env Env,
+        answer: u32,
+        result: u32,
+        kinds: &[u8],
+        mut ints: Int32ArraySlice<'_>,
+        mut doubles: Float64ArraySlice<'_>,
+    ) -> Result<JsString<'env>> {
+        // SAFETY: three arrays with memory of their own (`lib/decode.js` makes them and shows them to nobody), and no
+        // JavaScript runs before they are filled.
+        let (ints, doubles) = unsafe { (ints.as_mut(), doubles.as_mut()) };
+        self.0.batch.pack(env, (answer, result), kinds, ints, doubles)
     }
 }

@@ -7,6 +7,7 @@ mod bell;
 mod error;
 mod event_loop;
 mod options;
+mod pack;
 mod params;
 mod pool;
 mod query;
