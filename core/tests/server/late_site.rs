@@ -1,9 +1,11 @@
 //! What hosts need that look at their stacks late: a checkout whose line is told after its acquire, the session behind
-//! it, and a handle that a finalizer found unreachable.
+//! it, a handle that a finalizer found unreachable, and a password that a function gives.
 
 use std::time::Duration;
 
-use leakpool::{AcquireOptions, ErrorCode, EventData, EventKind, HostFrame};
+use leakpool::{
+    AcquireOptions, ChangingPassword, ConnectConfig, ErrorCode, EventData, EventKind, HostFrame, Pool, Secret,
+};
 
 use crate::support::*;
 
@@ -60,4 +62,21 @@ async fn an_abandoned_handle_is_a_proven_leak_and_nobody_releases_it_late() {
     assert_eq!((pool.metrics().late_releases, books_balance(&pool).force_released), (0, 2));
     pool.close().await.unwrap();
     assert!(events.recv().await.is_none(), "nothing else was told");
+}
+
+#[tokio::test]
+async fn each_new_connection_takes_the_password_that_was_set_last() {
+    let mut target: ConnectConfig = url().parse().unwrap();
+    let (right, password) = (target.password.clone().unwrap(), ChangingPassword::default());
+    target.password = Some(Secret::new("wrong"));
+    target.changing_password = Some(password.clone());
+    assert!(!format!("{target:?}").contains("wrong"));
+    let pool = Pool::builder().connect_config(target).max_size(2).build().unwrap();
+    assert_eq!(pool.acquire().await.unwrap_err().code(), ErrorCode::AuthenticationFailed);
+    password.set(right);
+    let held = pool.acquire().await.unwrap();
+    password.set(Secret::new("out of date"));
+    assert_eq!(pool.acquire().await.unwrap_err().code(), ErrorCode::AuthenticationFailed);
+    drop(held);
+    pool.close().await.unwrap();
 }
