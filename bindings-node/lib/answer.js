@@ -13,7 +13,7 @@ class AnswerReader {
   /** @param {Pick<import('../native').EventLoop, 'columns' | 'pack'>} loop */
   constructor(loop) {
     this.loop = loop
-    /** @type {Map<number, Shape>} */
+    /** @type {Map<number, InstanceType<typeof Shape>>} */
     this.shapes = new Map()
   }
 
@@ -25,13 +25,13 @@ class AnswerReader {
    * @param {import('../native').Delivered} delivered
    * @param {import('./decode').Types} types
    * @param {string | undefined} rowMode
-   * @returns {Result | Result[]}
+   * @returns {InstanceType<typeof Result> | InstanceType<typeof Result>[]}
    */
   read(delivered, types, rowMode) {
     const answer = /** @type {number} */ (delivered[0])
     const count = (delivered.length - 1) / 2
     if (count === 1) return this.result(delivered, answer, 0, types, rowMode)
-    /** @type {Result[]} */
+    /** @type {InstanceType<typeof Result>[]} */
     const results = new Array(count)
     for (let n = 0; n < count; n++) results[n] = this.result(delivered, answer, n, types, rowMode)
     return results

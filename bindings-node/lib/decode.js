@@ -6,7 +6,21 @@
 // The layout is described in src/rows.rs.
 
 const { Field } = require('./result')
-const { TEXT, INT, UNSIGNED, DOUBLE, BOOL, INSTANT, CLOCK, DATE, HEX, RAW, PARSED, kindOf, ofAddon } = require('./kinds')
+const {
+  TEXT,
+  INT,
+  UNSIGNED,
+  DOUBLE,
+  BOOL,
+  INSTANT,
+  CLOCK,
+  DATE,
+  HEX,
+  RAW,
+  PARSED,
+  kindOf,
+  ofAddon,
+} = require('./kinds')
 
 const HEADER = 3
 const BITS = 31
@@ -340,6 +354,7 @@ function generate(plan) {
   const { columns, kinds, asArray } = plan
   const masks = Math.ceil(kinds.length / BITS)
   const lines = []
+  /** @type {string[]} */
   const values = []
   let width = masks
   let height = 0

@@ -2,7 +2,7 @@
 // The few process-wide settings of `pg.defaults` that concern values. Options of pools have their defaults in the core
 // and are not changed from here.
 
-const types = require('pg-types')
+const types = require('./types').types
 
 const INT4 = 23
 const INT4_ARRAY = 1007

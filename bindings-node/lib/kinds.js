@@ -3,7 +3,8 @@
 // the finished number, date or bytes instead of the text that this parser would get, which is the same value for much
 // less work; every other column crosses as its text (or its bytes, if it came in binary) and its parser is called.
 
-const pgTypes = require('pg-types')
+const { types } = require('./types')
+// @ts-ignore it has no declarations
 const textParsers = require('pg-types/lib/textParsers')
 
 /** The numbers are those of `Kind` in src/rows.rs, but for PARSED, which is a TEXT to the addon. */
@@ -20,7 +21,7 @@ const RAW = 9
 const PARSED = 10
 
 /** What pg-types gives for a type that it does not know: the text itself. */
-const noParse = pgTypes.getTypeParser(0, /** @type {any} */ ('none'))
+const noParse = types.getTypeParser(0, 'none')
 
 /**
  * pg-types' own parsers, whatever has been set instead of them by now.

@@ -3,7 +3,15 @@
 // `pg-types`, in exactly the version that pg uses: the same text gives the same value, and with one copy in
 // node_modules `require('pg').types.setTypeParser(…)` applies here too.
 
-const types = require('pg-types')
+/**
+ * Its own declarations know neither arrays nor the parsers' values.
+ *
+ * @typedef {object} PgTypes
+ * @property {(oid: number, format?: string) => (value: any) => any} getTypeParser
+ * @property {(oid: number, format: string | ((value: string) => any), parser?: (value: any) => any) => void} setTypeParser
+ * @property {Record<string, number>} builtins
+ */
+const types = /** @type {PgTypes} */ (/** @type {unknown} */ (require('pg-types')))
 
 /**
  * The parsers of one client (or of anybody else): its own first, then those below.

@@ -13,12 +13,11 @@
 //! so whoever keeps one value keeps its piece.
 
 use std::borrow::Cow;
-use std::mem;
+use std::collections::VecDeque;
 use std::str;
 use std::sync::Arc;
-use std::vec;
 
-use leakpool::exchange::{Column, RawRow};
+use leakpool::exchange::{Column, RowBlock};
 
 /// Words of `ints` in front of the records: rows in this piece; the column that could not be packed, or -1; 1 if there
 /// are rows left.
@@ -176,34 +175,40 @@ const fn nibble(digit: u8) -> Option<u8> {
 #[derive(Debug)]
 pub(crate) struct Rows {
     columns: Arc<[Column]>,
-    /// Taken one by one, so that the memory of those that were taken is free.
-    taking: vec::IntoIter<RawRow>,
-    /// One that was taken and could not be packed.
-    next: Option<RawRow>,
-    coming: Vec<RawRow>,
+    /// In the front one, those before `at` have been taken.
+    blocks: VecDeque<RowBlock>,
+    at: usize,
 }
 
 impl Rows {
-    pub(crate) fn new(columns: Arc<[Column]>, rows: Vec<RawRow>) -> Rows {
-        Rows { columns, taking: rows.into_iter(), next: None, coming: Vec::new() }
+    pub(crate) fn new(columns: Arc<[Column]>) -> Rows {
+        Rows { columns, blocks: VecDeque::new(), at: 0 }
     }
 
     pub(crate) fn columns(&self) -> &Arc<[Column]> {
         &self.columns
     }
 
-    fn any_left(&self) -> bool {
-        self.next.is_some() || self.taking.len() > 0 || !self.coming.is_empty()
+    pub(crate) fn push(&mut self, block: RowBlock) {
+        self.blocks.push_back(block);
     }
 
-    fn take(&mut self) -> Option<RawRow> {
-        if let Some(row) = self.next.take() {
-            return Some(row);
+    /// The values of the next row (each its length and its bytes), and where it ends.
+    fn next(&self) -> Option<(&[u8], usize)> {
+        let rest = self.blocks.front()?.messages().get(self.at..)?;
+        // Tag and length of the message, the count of values.
+        let (&[_, a, b, c, d, _, _], _) = rest.split_first_chunk()?;
+        let len = u32::from_be_bytes([a, b, c, d]) as usize + 1;
+        Some((rest.get(7..len)?, self.at + len))
+    }
+
+    /// The rows up to there are taken.
+    fn taken(&mut self, end: usize) {
+        self.at = end;
+        if self.blocks.front().is_some_and(|block| block.messages().len() <= end) {
+            self.blocks.pop_front();
+            self.at = 0;
         }
-        if self.taking.len() == 0 && !self.coming.is_empty() {
-            self.taking = mem::take(&mut self.coming).into_iter();
-        }
-        self.taking.next()
     }
 
     /// Packs as many rows as fit and returns their texts. If a value cannot be what its kind says (a date before
@@ -231,27 +236,27 @@ impl Rows {
         let mut failed = None;
         let mut packed = 0;
         while packed < most && text.len() < TEXT {
-            let Some(row) = self.take() else { break };
+            let Some((row, end)) = self.next() else { break };
             let ints = &mut records[packed * width..][..width];
             let doubles = &mut doubles[packed * height..][..height];
             let before = text.len();
-            if let Err(column) = pack_row(&row, &kinds, masks, ints, doubles, &mut text) {
+            if let Err(column) = pack_row(row, &kinds, masks, ints, doubles, &mut text) {
                 text.truncate(before);
                 failed = Some(column);
-                self.next = Some(row);
                 break;
             }
+            self.taken(end);
             packed += 1;
         }
         let small = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        *header = [small(packed), failed.map_or(-1, small), i32::from(self.any_left())];
+        *header = [small(packed), failed.map_or(-1, small), i32::from(!self.blocks.is_empty())];
         Ok(text)
     }
 }
 
 /// Packs one row, or tells the column whose value is not what it should be.
 fn pack_row(
-    row: &RawRow,
+    mut row: &[u8],
     kinds: &[Kind],
     masks: usize,
     ints: &mut [i32],
@@ -260,13 +265,19 @@ fn pack_row(
 ) -> Result<(), usize> {
     let (nulls, mut ints) = ints.split_at_mut(masks);
     nulls.fill(0);
-    for (column, (value, kind)) in row.iter().zip(kinds).enumerate() {
+    for (column, kind) in kinds.iter().enumerate() {
         let (a, b) = kind.size();
         let int = ints.split_off_mut(..a).ok_or(column)?;
         let double = doubles.split_off_mut(..b).ok_or(column)?;
-        match value {
-            Some(value) => pack_value(value, *kind, int, double, text).ok_or(column)?,
-            None => match kind {
+        let (len, rest) = row.split_first_chunk().ok_or(column)?;
+        row = rest;
+        match usize::try_from(i32::from_be_bytes(*len)) {
+            Ok(len) => {
+                let (value, rest) = row.split_at_checked(len).ok_or(column)?;
+                row = rest;
+                pack_value(value, *kind, int, double, text).ok_or(column)?;
+            }
+            Err(_) => match kind {
                 Kind::Text | Kind::Hex | Kind::Raw => int[0] = -1,
                 Kind::Int
                 | Kind::Unsigned

@@ -25,5 +25,5 @@ pub(crate) async fn run(connection: Rc<Connection>, asked: Asked) -> Result<Deli
             exchange.extended(&Query::new(&asked.text).params(&params)).await?
         }
     };
-    rows::read(answers).await
+    rows::read(answers, |_| {}).await
 }

@@ -6,10 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use leakpool::Result;
-use leakpool::exchange::{Answers, Column, Ending};
+use leakpool::exchange::{Answers, Block, Column, Ending, Notice, Tag};
 use napi::bindgen_prelude::*;
 use napi::{Env, JsString};
-use napi_derive::napi;
 
 use crate::pack::{Mismatch, Rows, Text};
 
@@ -17,19 +16,31 @@ use crate::pack::{Mismatch, Rows, Text};
 pub(crate) struct Delivered(Vec<One>);
 
 struct One {
-    ending: Ending,
+    tag: Option<Tag>,
     /// `None` for a command that returns none.
     rows: Option<Rows>,
 }
 
-/// Reads an answer to its end.
-pub(crate) async fn read(mut answers: Answers) -> Result<Delivered> {
-    let answers = answers.collect().await?;
-    let one = |mut answer: leakpool::exchange::Answer| {
-        let rows = std::mem::take(&mut answer.rows);
-        One { rows: answer.columns.map(|columns| Rows::new(columns, rows)), ending: answer.ending }
-    };
-    Ok(Delivered(answers.into_iter().map(one).collect()))
+/// Reads an answer to its end. `noticed` is told of each notice on the way.
+pub(crate) async fn read(mut answers: Answers, mut noticed: impl FnMut(Notice)) -> Result<Delivered> {
+    let mut all = Vec::with_capacity(1);
+    let mut rows: Option<Rows> = None;
+    while let Some(block) = answers.next_block().await {
+        match block? {
+            Block::Columns(columns) => rows = Some(Rows::new(columns)),
+            Block::Rows(block) => {
+                if let Some(rows) = rows.as_mut() {
+                    rows.push(block);
+                }
+            }
+            Block::End(Ending::Complete(tag)) => all.push(One { tag: Some(tag), rows: rows.take() }),
+            Block::End(Ending::Suspended | Ending::EmptyQuery) => {
+                all.push(One { tag: None, rows: rows.take() })
+            }
+            Block::Notice(notice) => noticed(notice),
+        }
+    }
+    Ok(Delivered(all))
 }
 
 /// The most shapes that are known by a number.
@@ -74,10 +85,7 @@ impl Batch {
         let mut described = env.create_array(1 + 2 * delivered.0.len() as u32)?;
         described.set(0, answers.len() as u32)?;
         for (n, one) in delivered.0.iter().enumerate() {
-            let tag = match &one.ending {
-                Ending::Complete(tag) => tag.as_str(),
-                Ending::Suspended | Ending::EmptyQuery => "",
-            };
+            let tag = one.tag.as_ref().map_or("", Tag::as_str);
             let shape = one.rows.as_ref().map(|rows| self.shapes.borrow_mut().number(rows.columns()));
             described.set(1 + 2 * n as u32, tag)?;
             described.set(2 + 2 * n as u32, shape.map_or(-1, i64::from))?;

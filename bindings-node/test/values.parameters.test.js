@@ -36,7 +36,7 @@ const VALUES = {
   null: null,
   undefined: undefined,
   'empty string': '',
-  string: "it's \"quoted\" \\ and long ".repeat(20),
+  string: 'it\'s "quoted" \\ and long '.repeat(20),
   'many scripts': 'äöü € 漢字 🐘 \u0301',
   'a lone high surrogate': 'a\ud800b',
   'a lone low surrogate': 'a\udc00',
@@ -225,5 +225,8 @@ test('identifiers and literals are quoted as pg does it', () => {
     assert.equal(escapeLiteral(text), pg.escapeLiteral(text))
   }
   for (const other of [null, undefined, 5, {}]) assert.equal(escapeLiteral(other), pg.escapeLiteral(other))
-  assert.throws(() => escapeIdentifier(5), { name: 'TypeError', message: 'escapeIdentifier takes a string, not number' })
+  assert.throws(() => escapeIdentifier(5), {
+    name: 'TypeError',
+    message: 'escapeIdentifier takes a string, not number',
+  })
 })
