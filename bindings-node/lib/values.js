@@ -6,7 +6,18 @@ const { isDate } = require('node:util/types')
 const defaults = require('./defaults')
 
 /** What cannot be bound, without saying yet which of the values it was. */
-class Unbindable extends TypeError {}
+class Unbindable extends Error {
+  /** @param {(place: string) => Error} named the error for the caller */
+  constructor(named) {
+    super()
+    this.named = named
+  }
+}
+
+/** @param {string} what */
+function unbindable(what) {
+  return new Unbindable((place) => new TypeError(`${place} is ${what}, which cannot be bound`))
+}
 
 /**
  * @param {ArrayBufferView} view
@@ -47,7 +58,7 @@ function utcClock(d) {
  * @param {boolean} utc
  */
 function dateText(date, utc) {
-  if (Number.isNaN(date.getTime())) throw new Unbindable('an invalid Date')
+  if (Number.isNaN(date.getTime())) throw unbindable('an invalid Date')
   const [year, month, day, hour, minute, second, ms] = utc ? utcClock(date) : localClock(date)
   const offset = utc ? 0 : -date.getTimezoneOffset()
   // There is no year 0: 1 BC is JavaScript's 0.
@@ -71,7 +82,7 @@ function quoteElement(text) {
  * @returns {string}
  */
 function arrayText(array, above) {
-  if (above.includes(array)) throw new Unbindable('an array that contains itself')
+  if (above.includes(array)) throw unbindable('an array that contains itself')
   above.push(array)
   let text = '{'
   for (let i = 0; i < array.length; i++) {
@@ -89,7 +100,7 @@ function arrayText(array, above) {
 function elementText(item, above) {
   if (item == null) return 'NULL'
   if (Array.isArray(item)) return arrayText(item, above)
-  const value = ArrayBuffer.isView(item) ? bytes(item) : prepareValue(item)
+  const value = ArrayBuffer.isView(item) ? bytes(item) : prepare(item, undefined)
   if (value === null) return 'NULL'
   return typeof value === 'string' ? quoteElement(value) : '\\\\x' + value.toString('hex')
 }
@@ -102,7 +113,7 @@ function elementText(item, above) {
 function objectValue(value, seen) {
   if (typeof value.toPostgres === 'function') {
     if (seen.includes(value)) {
-      throw new Error(`circular reference detected while preparing "${value}" for query`)
+      throw new Unbindable(() => new Error(`circular reference detected while preparing "${value}" for query`))
     }
     seen.push(value)
     return prepare(value.toPostgres(prepareValue), seen)
@@ -121,7 +132,7 @@ function prepare(value, seen) {
   if (value == null) return null
   if (typeof value !== 'object') {
     const text = value.toString()
-    if (typeof text !== 'string') throw new Unbindable(`a ${typeof value} whose toString() gives no string`)
+    if (typeof text !== 'string') throw unbindable(`a ${typeof value} whose toString() gives no string`)
     return text
   }
   if (ArrayBuffer.isView(value)) return bytes(value)
@@ -137,7 +148,11 @@ function prepare(value, seen) {
  * @returns {string | Buffer | null}
  */
 function prepareValue(value) {
-  return prepare(value, undefined)
+  try {
+    return prepare(value, undefined)
+  } catch (e) {
+    throw e instanceof Unbindable ? e.named('the value') : e
+  }
 }
 
 /**
@@ -164,8 +179,11 @@ function prepareOne(value, i) {
   try {
     return prepare(value, undefined)
   } catch (e) {
-    if (e instanceof Unbindable) throw new TypeError(`values[${i}] is ${e.message}, which cannot be bound`)
-    throw e
+    if (!(e instanceof Unbindable)) throw e
+    const error = e.named(`values[${i}]`)
+    // Not how deep in here it was found, but where it came from.
+    Error.captureStackTrace(error, prepareValues)
+    throw error
   }
 }
 

@@ -12,14 +12,19 @@ const { Pool } = require('../../lib/index')
 async function peers(t, options = {}, theirOptions = {}) {
   const connectionString = process.env.DATABASE_URL
   if (!connectionString) throw new Error('DATABASE_URL is not set: run this by tests/with-postgres')
+  /** @type {(() => any)[]} The last is done first. */
+  const cleanup = []
+  t.after(async () => {
+    for (const done of cleanup.reverse()) await done()
+  })
   const theirs = new pg.Client({ connectionString, ...theirOptions })
   await theirs.connect()
-  t.after(() => theirs.end())
+  cleanup.push(() => theirs.end())
   const pool = new Pool({ connectionString, max: 2, ...options })
-  t.after(() => pool.end())
+  cleanup.push(() => pool.end())
   const ours = await pool.connect()
-  t.after(() => ours.release())
-  return { theirs, ours, pool, pg }
+  cleanup.push(() => ours.release())
+  return { theirs, ours, pool, cleanup }
 }
 
 module.exports = { peers }
