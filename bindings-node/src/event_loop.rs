@@ -2,17 +2,19 @@
 //! for them.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use leakpool::exchange::Notice;
 use leakpool::host::{self, HostRuntime, Tasks};
 use napi::bindgen_prelude::*;
-use napi::{JsString, sys};
+use napi::{JsString, JsValue, sys};
 use napi_derive::napi;
+use tokio_postgres::Notification;
 
 use crate::bell::{Bell, Rung};
 use crate::error;
-use crate::pool::Lent;
+use crate::pool::{Lent, PoolState};
 use crate::rows::{Batch, Delivered};
 
 /// Something that JavaScript waits for has ended.
@@ -27,7 +29,15 @@ pub(crate) struct Finished {
 pub(crate) enum Outcome {
     Answered(Delivered),
     Acquired(Lent),
-    Nothing,
+    Json(String),
+}
+
+/// Something that a pool's JavaScript object is told without having asked.
+pub(crate) enum News {
+    /// Of a member: a notice of the server.
+    Notice(u32, Notice),
+    /// Of a member: a notification of a channel that it listens to.
+    Notification(u32, Notification),
 }
 
 /// What a thread of JavaScript has here. `lib/native.js` makes one.
@@ -37,6 +47,9 @@ pub(crate) struct EventLoop {
     runtime: HostRuntime,
     bell: Arc<Bell>,
     finished: RefCell<Vec<Finished>>,
+    /// With the numbers of their pools.
+    news: RefCell<Vec<(u32, News)>>,
+    pools: RefCell<Vec<Weak<PoolState>>>,
     /// The answers that are being handed over.
     batch: Batch,
     /// Its bell has been rung for what is in `finished`, or `rung` is running.
@@ -71,6 +84,25 @@ impl EventLoop {
         }
     }
 
+    /// The same for what nobody has asked for.
+    pub(crate) fn tell(&self, pool: u32, news: News) {
+        self.news.borrow_mut().push((pool, news));
+        if !self.announced.replace(true) {
+            self.bell.ring();
+        }
+    }
+
+    pub(crate) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// Looks after a pool's mail, and after the pool itself when the environment goes away.
+    pub(crate) fn add_pool(&self, pool: &Rc<PoolState>) {
+        let mut pools = self.pools.borrow_mut();
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Rc::downgrade(pool));
+    }
+
     /// The process has to stay alive for one thing more.
     pub(crate) fn hold(&self, env: Env) {
         let busy = self.busy.get();
@@ -93,35 +125,77 @@ impl EventLoop {
         self.bell.close();
         let tasks = self.tasks.borrow_mut().take();
         drop(tasks);
-        self.finished.borrow_mut().clear();
+        let finished = self.finished.take();
+        drop(finished);
+        let pools = self.pools.take();
+        for pool in pools.iter().filter_map(Weak::upgrade) {
+            pool.abandon();
+        }
     }
 
-    /// Hands everything that has finished to JavaScript, in one call: `[ticket, error, value, ticket, …]`.
+    /// Hands everything that has happened to JavaScript, in one call. Of what was asked for: its ticket, an error or
+    /// null, the value. Of what was not: a negative number for the pool (-1 = pool 0), what it is, the value.
     fn deliver(&self, env: Env, settle: sys::napi_value) -> Result<()> {
-        let finished = std::mem::take(&mut *self.finished.borrow_mut());
+        let pools: Vec<u32> = {
+            let pools = self.pools.borrow();
+            let with_mail = pools.iter().filter_map(Weak::upgrade).filter(|pool| !pool.mail.is_empty());
+            with_mail.map(|pool| pool.number).collect()
+        };
+        let news = self.news.take();
+        let finished = self.finished.take();
         self.announced.set(false);
-        if finished.is_empty() {
+        let count = pools.len() + news.len() + finished.len();
+        if count == 0 {
             return Ok(());
         }
-        let mut batch = env.create_array(finished.len() as u32 * 3)?;
-        for (n, finished) in finished.into_iter().enumerate() {
-            let at = n as u32 * 3;
-            batch.set(at, finished.ticket)?;
+        let mut batch = env.create_array(3 * count as u32)?;
+        let mut at = 0;
+        let mut put = |ticket: i64, second: Unknown<'_>, third: Unknown<'_>| -> Result<()> {
+            batch.set(at, ticket)?;
+            batch.set(at + 1, second)?;
+            batch.set(at + 2, third)?;
+            at += 3;
+            Ok(())
+        };
+        let null = || Null.into_unknown(&env);
+        // Events first: whoever learns that a pool has closed has heard everything of it.
+        for pool in pools {
+            put(-1 - i64::from(pool), "events".into_unknown(&env)?, null()?)?;
+        }
+        for (pool, news) in news {
+            let (kind, value) = match news {
+                News::Notice(member, notice) => {
+                    let mut value = Object::new(&env)?;
+                    value.set("member", member)?;
+                    value.set("fields", error::fields(env, &notice)?)?;
+                    ("notice", value)
+                }
+                News::Notification(member, notification) => {
+                    let mut value = Object::new(&env)?;
+                    value.set("member", member)?;
+                    value.set("channel", notification.channel())?;
+                    value.set("payload", notification.payload())?;
+                    value.set("processId", notification.process_id())?;
+                    ("notification", value)
+                }
+            };
+            put(-1 - i64::from(pool), kind.into_unknown(&env)?, value.to_unknown())?;
+        }
+        for finished in finished {
             if finished.held {
                 self.let_go(env);
             }
+            let ticket = i64::from(finished.ticket);
             match finished.outcome {
                 Ok(outcome) => {
-                    batch.set(at + 1, Null)?;
-                    match outcome {
-                        Outcome::Answered(delivered) => {
-                            batch.set(at + 2, self.batch.put(&env, delivered)?)?
-                        }
-                        Outcome::Acquired(lent) => batch.set(at + 2, lent.hand_out(env))?,
-                        Outcome::Nothing => batch.set(at + 2, Null)?,
-                    }
+                    let value = match outcome {
+                        Outcome::Answered(delivered) => self.batch.put(&env, delivered)?.to_unknown(),
+                        Outcome::Acquired(lent) => lent.hand_out(env).into_unknown(&env)?,
+                        Outcome::Json(text) => text.into_unknown(&env)?,
+                    };
+                    put(ticket, null()?, value)?;
                 }
-                Err(e) => batch.set(at + 1, error::to_js(env, &e)?)?,
+                Err(e) => put(ticket, error::to_js(env, &e)?.to_unknown(), null()?)?,
             }
         }
         // SAFETY: a function that this thread's bell was made with.
@@ -157,6 +231,7 @@ impl JsEventLoop {
     /// `settle` is called with batches of `[ticket, error, value, …]`, and must not throw.
     #[napi(constructor, catch_unwind)]
     pub fn new(env: Env, settle: Function<'_>) -> Result<JsEventLoop> {
+        crate::log::install();
         let runtime = host::runtime().map_err(|e| error::thrown(env, &e))?;
         let mut failed = None;
         let made = Rc::new_cyclic(|me| {
@@ -172,6 +247,8 @@ impl JsEventLoop {
                 runtime,
                 bell,
                 finished: RefCell::default(),
+                news: RefCell::default(),
+                pools: RefCell::default(),
                 batch: Batch::default(),
                 announced: Cell::new(false),
                 busy: Cell::new(0),

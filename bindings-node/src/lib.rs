@@ -4,11 +4,18 @@
 //! ([`bell`]), which any thread may ring, and the mailbox of events. `native.d.ts` is the contract with `lib/`.
 
 mod bell;
+mod clock;
 mod error;
 mod event_loop;
+mod frames;
+mod info;
+mod log;
+mod mail;
+mod members;
 mod options;
 mod pack;
 mod params;
 mod pool;
+mod pool_info;
 mod query;
 mod rows;
