@@ -15,14 +15,18 @@ function comparable(value) {
 function plain(result) {
   if (Array.isArray(result)) return result.map(plain)
   const { command, rowCount, oid, rows, fields, rowAsArray } = result
-  return { command, rowCount, oid, rows: comparable(rows), fields: fields.map((field) => ({ ...field })), rowAsArray }
+  // Each session has its own temporary tables; those of the system are the same for all.
+  const columns = fields.map((field) => ({ ...field, tableID: field.tableID < 16384 ? field.tableID : 'a table' }))
+  return { command, rowCount, oid, rows: comparable(rows), fields: columns, rowAsArray }
 }
 
 /** What both make of the same question: their results, or their errors. */
 async function both({ theirs, ours }, ask) {
   const failed = (error) => {
     const { stack, ...fields } = error
-    return { ...fields, name: error.name, message: error.message }
+    // Each session has its own schema for temporary tables.
+    const schema = fields.schema?.replace(/^pg_temp_\d+$/, 'pg_temp')
+    return { ...fields, schema, name: error.name, message: error.message }
   }
   const outcome = async (client) => {
     try {
