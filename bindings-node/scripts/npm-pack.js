@@ -75,7 +75,7 @@ function main(args) {
       fs.copyFileSync(path.join(here, addon), path.join(stage, addon))
       fs.writeFileSync(path.join(stage, 'README.md'), `${description.description}.\n`)
       // Names stay, for backtraces; lines go: they are most of the file.
-      execFileSync('strip', ['-S', path.join(stage, addon)], { stdio: 'inherit' })
+      execFileSync(process.env.STRIP ?? 'strip', ['-S', path.join(stage, addon)], { stdio: 'inherit' })
       console.log(pack(stage, target))
     }
     const stage = path.join(scratch, 'leakpool')
