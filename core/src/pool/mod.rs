@@ -18,6 +18,7 @@ mod manager;
 mod names;
 mod protocol;
 mod revoke;
+mod session;
 mod shared;
 pub(crate) mod stream;
 pub(crate) mod tls;
@@ -58,6 +59,7 @@ use shared::Shared;
 pub use builder::PoolBuilder;
 pub use connection::{CancelHandle, Connection, Notifications};
 pub use failure::FORCE_RELEASED;
+pub use session::Session;
 pub use transaction::OwnedTransaction;
 
 /// A pool of connections to a PostgreSQL server that finds its leaks. Cheap to clone; all clones are one pool.
@@ -87,6 +89,8 @@ pub struct AcquireOptions {
     pub owner: Option<Arc<str>>,
     /// How long it may honestly be held: no suspicion and no force release before that. Zero = not announced.
     pub expected_duration: Duration,
+    /// The host tells its line later, with [`Pool::locate`]; only for an acquire without frames.
+    pub site_later: bool,
     /// Another time-out than the pool's `acquire_timeout`; zero = for ever.
     pub timeout: Option<Duration>,
 }
@@ -108,6 +112,13 @@ impl AcquireOptions {
     #[must_use]
     pub fn expected_duration(mut self, duration: Duration) -> AcquireOptions {
         self.expected_duration = duration;
+        self
+    }
+
+    /// Its line is told later.
+    #[must_use]
+    pub fn site_later(mut self) -> AcquireOptions {
+        self.site_later = true;
         self
     }
 
@@ -233,10 +244,7 @@ impl Pool {
         frames: &[HostFrame<'_>],
         options: AcquireOptions,
     ) -> impl Future<Output = Result<Connection>> + Send + use<> {
-        let site = match self.0.process.is_current() {
-            true => self.detector().sites.intern_host(frames),
-            false => SiteId::OFF,
-        };
+        let site = self.host_site(frames, &options);
         self.0.clone().acquire(options.wish(site))
     }
 
@@ -245,11 +253,37 @@ impl Pool {
     /// # Errors
     /// As for [`try_acquire`](Pool::try_acquire).
     pub fn try_acquire_from(&self, frames: &[HostFrame<'_>], options: AcquireOptions) -> Result<Connection> {
-        let site = match self.0.process.is_current() {
+        let site = self.host_site(frames, &options);
+        self.try_acquire_for(options.wish(site))
+    }
+
+    fn host_site(&self, frames: &[HostFrame<'_>], options: &AcquireOptions) -> SiteId {
+        match self.0.process.is_current() {
+            true if options.site_later && frames.is_empty() => SiteId::LATER,
             true => self.detector().sites.intern_host(frames),
             false => SiteId::OFF,
-        };
-        self.try_acquire_for(options.wish(site))
+        }
+    }
+
+    /// For hosts whose stacks cost too much to be looked at for every checkout: the line of a checkout that was
+    /// acquired with [`AcquireOptions::site_later`], once it is old enough to matter. The holder must not release it
+    /// meanwhile. If it was reported as leaked before, a log line adds the place.
+    ///
+    /// # Errors
+    /// `UnknownCheckout` if its connection is lent anew, or gone; `Forked`.
+    pub fn locate(&self, id: CheckoutId, frames: &[HostFrame<'_>]) -> Result<Arc<Site>> {
+        self.0.process.check(self.name())?;
+        let site = self.detector().sites.intern_host(frames);
+        let located = self.detector().locate(id, site)?;
+        if located.reported {
+            crate::alert::log_place(self.name(), id, &located.site);
+        }
+        Ok(located.site)
+    }
+
+    /// Where a checkout was acquired; `None` once its connection is lent anew, or gone.
+    pub fn site_of(&self, id: CheckoutId) -> Option<Arc<Site>> {
+        self.checkouts_if_ours(|detector| detector.site_of(id))
     }
 
     /// Acquires, runs one statement, returns its rows and releases.

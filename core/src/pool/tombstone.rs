@@ -134,6 +134,10 @@ pub(super) fn late_use(control: &Control, revocation: &Arc<Revocation>, uses: u6
 
 /// A holder released what had been taken away.
 pub(super) fn late_release(detector: &crate::detect::Detector, revocation: Arc<Revocation>) {
+    // The handle is dropped by a finalizer: that is no use of it.
+    if revocation.is_abandoned() {
+        return;
+    }
     count(&detector.stats.late_releases);
     detector.emit(EventData::LateRelease { revocation });
 }

@@ -23,6 +23,7 @@ pub(super) type Reclaimer = Box<dyn FnOnce(&Revocation) + Send>;
 pub struct CheckOut<'a> {
     pub(super) location: &'static Location<'static>,
     pub(super) frames: &'a [HostFrame<'a>],
+    pub(super) site_later: bool,
     pub(super) extras: Extras,
     pub(super) expected: Duration,
     pub(super) waited: Duration,
@@ -47,11 +48,17 @@ impl<'a> CheckOut<'a> {
         CheckOut {
             location,
             frames: &[],
+            site_later: false,
             extras: Extras::default(),
             expected: Duration::ZERO,
             waited: Duration::ZERO,
             reclaim: None,
         }
+    }
+
+    /// A checkout whose line the host tells later, with [`LeakDetector::locate`](crate::LeakDetector::locate).
+    pub fn site_later() -> CheckOut<'a> {
+        CheckOut { site_later: true, ..CheckOut::here() }
     }
 
     /// A checkout with the stack of a host, innermost frame first.
