@@ -1,0 +1,1 @@
+//! The Python classes that are used, imported once.
