@@ -12,6 +12,7 @@ mod _leakpool {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::values::register(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

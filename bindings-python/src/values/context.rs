@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use leakpool::Connection;
+use pyo3::prelude::*;
+
+use super::json;
 
 /// Where the parameters of a session come from.
 pub(crate) trait Session {
@@ -16,10 +19,26 @@ impl Session for Connection {
     }
 }
 
-/// No session at all: the defaults.
-impl Session for () {
-    fn parameter(&self, _name: &str) -> Option<Arc<str>> {
-        None
+/// Those that values depend on.
+const PARAMETERS: [&str; 4] = ["client_encoding", "TimeZone", "DateStyle", "IntervalStyle"];
+
+/// The parameters as they were at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    values: [Option<Arc<str>>; PARAMETERS.len()],
+}
+
+impl Snapshot {
+    /// As this function tells them.
+    pub(crate) fn new(parameter: impl Fn(&str) -> Option<Arc<str>>) -> Snapshot {
+        Snapshot { values: PARAMETERS.map(parameter) }
+    }
+}
+
+impl Session for Snapshot {
+    fn parameter(&self, name: &str) -> Option<Arc<str>> {
+        let index = PARAMETERS.iter().position(|one| *one == name)?;
+        self.values.get(index)?.clone()
     }
 }
 
@@ -38,5 +57,15 @@ impl<'a> AdaptContext<'a> {
     /// A parameter of the session.
     pub(crate) fn parameter(&self, name: &str) -> Option<Arc<str>> {
         self.session.parameter(name)
+    }
+
+    /// The parameters as they are now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot::new(|name| self.parameter(name))
+    }
+
+    /// The function that makes objects from JSON.
+    pub(crate) fn json_loads(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        json::loads(py)
     }
 }
