@@ -223,6 +223,35 @@ impl Pool {
         })
     }
 
+    /// For hosts: the site of a stack of another language, for [`acquire_site`](Pool::acquire_site). `frames`, innermost
+    /// first; none if unknown. A host that keeps the answer for a stack need not name its frames again.
+    pub fn site_of(&self, frames: &[HostFrame<'_>]) -> SiteId {
+        match self.0.process.is_current() {
+            true => self.detector().sites.intern_host(frames),
+            false => SiteId::OFF,
+        }
+    }
+
+    /// For hosts: an acquire from a site that [`site_of`](Pool::site_of) of this pool gave.
+    ///
+    /// # Errors
+    /// As [`acquire`](Pool::acquire).
+    pub fn acquire_site(
+        &self,
+        site: SiteId,
+        options: AcquireOptions,
+    ) -> impl Future<Output = Result<Connection>> + Send + use<> {
+        self.0.clone().acquire(options.wish(site))
+    }
+
+    /// For hosts: [`try_acquire`](Pool::try_acquire) from a site that [`site_of`](Pool::site_of) of this pool gave.
+    ///
+    /// # Errors
+    /// As for [`try_acquire`](Pool::try_acquire).
+    pub fn try_acquire_site(&self, site: SiteId, options: AcquireOptions) -> Result<Connection> {
+        self.try_acquire_for(options.wish(site))
+    }
+
     /// For hosts: an acquire from a line of another language. `frames`, innermost first; none if unknown.
     ///
     /// # Errors
@@ -232,11 +261,7 @@ impl Pool {
         frames: &[HostFrame<'_>],
         options: AcquireOptions,
     ) -> impl Future<Output = Result<Connection>> + Send + use<> {
-        let site = match self.0.process.is_current() {
-            true => self.detector().sites.intern_host(frames),
-            false => SiteId::OFF,
-        };
-        self.0.clone().acquire(options.wish(site))
+        self.acquire_site(self.site_of(frames), options)
     }
 
     /// For hosts: [`try_acquire`](Pool::try_acquire) from a line of another language.
@@ -244,11 +269,7 @@ impl Pool {
     /// # Errors
     /// As for [`try_acquire`](Pool::try_acquire).
     pub fn try_acquire_from(&self, frames: &[HostFrame<'_>], options: AcquireOptions) -> Result<Connection> {
-        let site = match self.0.process.is_current() {
-            true => self.detector().sites.intern_host(frames),
-            false => SiteId::OFF,
-        };
-        self.try_acquire_for(options.wish(site))
+        self.try_acquire_site(self.site_of(frames), options)
     }
 
     /// Acquires, runs one statement, returns its rows and releases.
@@ -423,7 +444,23 @@ impl Pool {
     /// # Errors
     /// `InvalidOption`, `PoolClosed`, `Forked`.
     pub fn resize(&self, max_size: usize) -> Result<()> {
-        self.0.resize(max_size)
+        self.0.resize(None, max_size)
+    }
+
+    /// Changes `min_idle` and `max_size`.
+    ///
+    /// # Errors
+    /// As for [`resize`](Pool::resize).
+    pub fn resize_between(&self, min_idle: usize, max_size: usize) -> Result<()> {
+        self.0.resize(Some(min_idle), max_size)
+    }
+
+    /// Closes every idle connection now, as if its lifetime were over; what is needed is made anew.
+    ///
+    /// # Errors
+    /// `PoolClosed`, `Forked`.
+    pub fn drain_idle(&self) -> Result<()> {
+        self.0.drain_idle()
     }
 
     /// Stops new acquires, waits up to `close_timeout` for those who hold a connection (not for flagged ones),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Nanos;
 use crate::detect::checkout::{Extras, Slot, TransactionStatus};
 use crate::detect::event::Revocation;
-use crate::detect::site::HostFrame;
+use crate::detect::site::{HostFrame, SiteId};
 use crate::detect::sql::cut;
 
 pub(super) type Reclaimer = Box<dyn FnOnce(&Revocation) + Send>;
@@ -23,6 +23,7 @@ pub(super) type Reclaimer = Box<dyn FnOnce(&Revocation) + Send>;
 pub struct CheckOut<'a> {
     pub(super) location: &'static Location<'static>,
     pub(super) frames: &'a [HostFrame<'a>],
+    pub(super) site: Option<SiteId>,
     pub(super) extras: Extras,
     pub(super) expected: Duration,
     pub(super) waited: Duration,
@@ -47,6 +48,7 @@ impl<'a> CheckOut<'a> {
         CheckOut {
             location,
             frames: &[],
+            site: None,
             extras: Extras::default(),
             expected: Duration::ZERO,
             waited: Duration::ZERO,
@@ -58,6 +60,12 @@ impl<'a> CheckOut<'a> {
     #[track_caller]
     pub fn with_frames(frames: &'a [HostFrame<'a>]) -> CheckOut<'a> {
         CheckOut { frames, ..CheckOut::here() }
+    }
+
+    /// At a site that [`LeakDetector::site_of`](super::LeakDetector::site_of) of the same detector gave.
+    pub fn site(mut self, site: SiteId) -> CheckOut<'a> {
+        self.site = Some(site);
+        self
     }
 
     /// What its caller calls it; shown in reports.
