@@ -9,7 +9,7 @@ use std::time::Duration;
 use leakpool::host::TaskId;
 use leakpool::{
     AcquireOptions, ChangingPassword, CheckoutId, Connection, Error, ErrorCode, EventData, Pool, Secret,
-    Subscription,
+    SiteId, Subscription,
 };
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
@@ -127,17 +127,14 @@ impl std::fmt::Debug for JsPool {
     }
 }
 
+/// Where an acquire of JavaScript comes from: its line is told later, if it is to be told at all.
+fn site(later: bool) -> SiteId {
+    if later { SiteId::LATER } else { SiteId::OFF }
+}
+
 /// What an acquire of JavaScript says about itself. Negative numbers: nothing said.
-fn acquire_options(
-    later: bool,
-    label: Option<String>,
-    expected: f64,
-    timeout: f64,
-) -> leakpool::Result<AcquireOptions> {
+fn acquire_options(label: Option<String>, expected: f64, timeout: f64) -> leakpool::Result<AcquireOptions> {
     let mut options = AcquireOptions::new();
-    if later {
-        options = options.site_later();
-    }
     if let Some(label) = label {
         options = options.label(label);
     }
@@ -202,9 +199,7 @@ impl JsPool {
     /// An idle connection: its member's number, or -1. `later`: its line is told by `locate`.
     #[napi(catch_unwind)]
     pub fn try_acquire(&self, env: Env, later: bool) -> i32 {
-        let options = AcquireOptions::new();
-        let options = if later { options.site_later() } else { options };
-        match self.0.pool.try_acquire_from(&[], options) {
+        match self.0.pool.try_acquire_site(site(later), AcquireOptions::new()) {
             Ok(connection) => self.0.lend(env, connection) as i32,
             Err(_) => -1,
         }
@@ -221,9 +216,9 @@ impl JsPool {
         expected: f64,
         timeout: f64,
     ) -> Result<()> {
-        let options = acquire_options(later, label, expected, timeout).map_err(|e| error::thrown(env, &e))?;
+        let options = acquire_options(label, expected, timeout).map_err(|e| error::thrown(env, &e))?;
         let state = self.0.clone();
-        let future = state.pool.acquire_from(&[], options);
+        let future = state.pool.acquire_site(site(later), options);
         state.home.hold(env);
         let home = state.home.clone();
         let task = home.spawn(async move {

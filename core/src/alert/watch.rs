@@ -206,6 +206,15 @@ impl LeakDetector {
         self.0.detector.capacity.store(max_size, Ordering::Relaxed);
     }
 
+    /// The site of a stack that a host captured, innermost frame first, for [`CheckOut::site`]: a host that keeps the
+    /// answer for a stack need not name its frames again.
+    pub fn host_site(&self, frames: &[HostFrame<'_>]) -> SiteId {
+        match self.0.process.is_current() {
+            true => self.0.detector.sites.intern_host(frames),
+            false => SiteId::OFF,
+        }
+    }
+
     /// A connection was lent. Errors: `PoolClosed`, `Forked`, `LimitReached` (16,777,216 live checkouts).
     pub fn check_out(&self, loan: CheckOut<'_>) -> Result<CheckoutId> {
         self.0.check_fork()?;
@@ -214,13 +223,11 @@ impl LeakDetector {
             let text = format!("the detector of pool {:?} was closed", watch.detector.name());
             return Err(Error::new(ErrorCode::PoolClosed, text));
         }
-        let CheckOut { location, frames, site_later, extras, expected, waited, reclaim } = loan;
-        let site = if frames.is_empty() && site_later {
-            SiteId::LATER
-        } else if frames.is_empty() {
-            watch.detector.capture_site(location)
-        } else {
-            watch.detector.sites.intern_host(frames)
+        let CheckOut { location, frames, site, extras, expected, waited, reclaim } = loan;
+        let site = match site {
+            Some(site) => site,
+            None if frames.is_empty() => watch.detector.capture_site(location),
+            None => watch.detector.sites.intern_host(frames),
         };
         let slot = watch.detector.claim()?;
         let holding = Holding::new(slot.clone(), Arc::downgrade(watch), reclaim);

@@ -89,8 +89,6 @@ pub struct AcquireOptions {
     pub owner: Option<Arc<str>>,
     /// How long it may honestly be held: no suspicion and no force release before that. Zero = not announced.
     pub expected_duration: Duration,
-    /// The host tells its line later, with [`Pool::locate`]; only for an acquire without frames.
-    pub site_later: bool,
     /// Another time-out than the pool's `acquire_timeout`; zero = for ever.
     pub timeout: Option<Duration>,
 }
@@ -112,13 +110,6 @@ impl AcquireOptions {
     #[must_use]
     pub fn expected_duration(mut self, duration: Duration) -> AcquireOptions {
         self.expected_duration = duration;
-        self
-    }
-
-    /// Its line is told later.
-    #[must_use]
-    pub fn site_later(mut self) -> AcquireOptions {
-        self.site_later = true;
         self
     }
 
@@ -235,6 +226,36 @@ impl Pool {
         })
     }
 
+    /// For hosts: the site of a stack of another language, for [`acquire_site`](Pool::acquire_site). `frames`, innermost
+    /// first; none if unknown. A host that keeps the answer for a stack need not name its frames again.
+    pub fn host_site(&self, frames: &[HostFrame<'_>]) -> SiteId {
+        match self.0.process.is_current() {
+            true => self.detector().sites.intern_host(frames),
+            false => SiteId::OFF,
+        }
+    }
+
+    /// For hosts: an acquire from a site that [`host_site`](Pool::host_site) of this pool gave; or from
+    /// [`SiteId::LATER`], whose line [`locate`](Pool::locate) tells.
+    ///
+    /// # Errors
+    /// As [`acquire`](Pool::acquire).
+    pub fn acquire_site(
+        &self,
+        site: SiteId,
+        options: AcquireOptions,
+    ) -> impl Future<Output = Result<Connection>> + Send + use<> {
+        self.0.clone().acquire(options.wish(site))
+    }
+
+    /// For hosts: [`try_acquire`](Pool::try_acquire) from such a site.
+    ///
+    /// # Errors
+    /// As for [`try_acquire`](Pool::try_acquire).
+    pub fn try_acquire_site(&self, site: SiteId, options: AcquireOptions) -> Result<Connection> {
+        self.try_acquire_for(options.wish(site))
+    }
+
     /// For hosts: an acquire from a line of another language. `frames`, innermost first; none if unknown.
     ///
     /// # Errors
@@ -244,8 +265,7 @@ impl Pool {
         frames: &[HostFrame<'_>],
         options: AcquireOptions,
     ) -> impl Future<Output = Result<Connection>> + Send + use<> {
-        let site = self.host_site(frames, &options);
-        self.0.clone().acquire(options.wish(site))
+        self.acquire_site(self.host_site(frames), options)
     }
 
     /// For hosts: [`try_acquire`](Pool::try_acquire) from a line of another language.
@@ -253,20 +273,11 @@ impl Pool {
     /// # Errors
     /// As for [`try_acquire`](Pool::try_acquire).
     pub fn try_acquire_from(&self, frames: &[HostFrame<'_>], options: AcquireOptions) -> Result<Connection> {
-        let site = self.host_site(frames, &options);
-        self.try_acquire_for(options.wish(site))
-    }
-
-    fn host_site(&self, frames: &[HostFrame<'_>], options: &AcquireOptions) -> SiteId {
-        match self.0.process.is_current() {
-            true if options.site_later && frames.is_empty() => SiteId::LATER,
-            true => self.detector().sites.intern_host(frames),
-            false => SiteId::OFF,
-        }
+        self.try_acquire_site(self.host_site(frames), options)
     }
 
     /// For hosts whose stacks cost too much to be looked at for every checkout: the line of a checkout that was
-    /// acquired with [`AcquireOptions::site_later`], once it is old enough to matter. The holder must not release it
+    /// acquired from [`SiteId::LATER`], once it is old enough to matter. The holder must not release it
     /// meanwhile. If it was reported as leaked before, a log line adds the place.
     ///
     /// # Errors
@@ -458,7 +469,23 @@ impl Pool {
     /// # Errors
     /// `InvalidOption`, `PoolClosed`, `Forked`.
     pub fn resize(&self, max_size: usize) -> Result<()> {
-        self.0.resize(max_size)
+        self.0.resize(None, max_size)
+    }
+
+    /// Changes `min_idle` and `max_size`.
+    ///
+    /// # Errors
+    /// As for [`resize`](Pool::resize).
+    pub fn resize_between(&self, min_idle: usize, max_size: usize) -> Result<()> {
+        self.0.resize(Some(min_idle), max_size)
+    }
+
+    /// Closes every idle connection now, as if its lifetime were over; what is needed is made anew.
+    ///
+    /// # Errors
+    /// `PoolClosed`, `Forked`.
+    pub fn drain_idle(&self) -> Result<()> {
+        self.0.drain_idle()
     }
 
     /// Stops new acquires, waits up to `close_timeout` for those who hold a connection (not for flagged ones),

@@ -19,6 +19,7 @@ use super::protocol::front;
 use super::wire::Observer;
 use crate::detect::event::{EventData, Revocation};
 use crate::detect::stats::count;
+use crate::detect::verdict::RevokeReason;
 
 pub(super) struct Tombstone {
     revocation: Arc<Revocation>,
@@ -132,10 +133,10 @@ pub(super) fn late_use(control: &Control, revocation: &Arc<Revocation>, uses: u6
     }
 }
 
-/// A holder released what had been taken away.
+/// A holder released what had been taken away. Where the handle was shown to be unreachable there is no holder: what ends
+/// then is the handle itself, in its finalizer.
 pub(super) fn late_release(detector: &crate::detect::Detector, revocation: Arc<Revocation>) {
-    // The handle is dropped by a finalizer: that is no use of it.
-    if revocation.is_abandoned() {
+    if revocation.reason == RevokeReason::Proven || revocation.is_abandoned() {
         return;
     }
     count(&detector.stats.late_releases);

@@ -26,10 +26,12 @@ impl Shared {
         }
     }
 
-    pub(crate) fn resize(&self, max_size: usize) -> Result<()> {
+    /// `min_idle`: `None` = as it is.
+    pub(crate) fn resize(&self, min_idle: Option<usize>, max_size: usize) -> Result<()> {
         self.usable()?;
         let mut options = (*self.options()).clone();
         options.max_size = max_size;
+        options.min_idle = min_idle.unwrap_or(options.min_idle);
         options.validate()?;
         *self.options.write() = Arc::new(options);
         {
@@ -59,6 +61,23 @@ impl Shared {
                 true
             }
         });
+        if let Some(shared) = self.me.upgrade()
+            && self.lacks_idle()
+        {
+            shared.warm_up();
+        }
+        Ok(())
+    }
+
+    /// Lets every idle connection go, as if its lifetime were over.
+    pub(crate) fn drain_idle(&self) -> Result<()> {
+        self.usable()?;
+        self.remove_idle(RemoveReason::Lifetime, |_| true);
+        if let Some(shared) = self.me.upgrade()
+            && self.lacks_idle()
+        {
+            shared.warm_up();
+        }
         Ok(())
     }
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use leakpool::{
-    AcquireOptions, ChangingPassword, ConnectConfig, ErrorCode, EventData, EventKind, HostFrame, Pool, Secret,
+    AcquireOptions, ChangingPassword, ConnectConfig, ErrorCode, EventData, EventKind, HostFrame, Pool,
+    Secret, SiteId,
 };
 
 use crate::support::*;
@@ -15,7 +16,7 @@ const FRAME: HostFrame<'static> = HostFrame::new("/srv/app/orders.js", 42, "proc
 async fn a_line_that_is_told_later_counts_from_then_on() {
     let (pool, clock) = on_manual_clock(|builder| builder.max_size(2));
     let events = pool.events(&[EventKind::Leak]);
-    let held = pool.acquire_from(&[], AcquireOptions::new().site_later()).await.unwrap();
+    let held = pool.acquire_site(SiteId::LATER, AcquireOptions::new()).await.unwrap();
     assert!(pool.site_of(held.id()).unwrap().is_told_later());
     clock.advance(Duration::from_secs(60));
     let event = expect_event(&events, EventKind::Leak).await;
@@ -34,7 +35,7 @@ async fn a_line_that_is_told_later_counts_from_then_on() {
     let (id, session) = (held.id(), held.session());
     held.release();
     assert_eq!(pool.site_of(id).unwrap().place(), site.place(), "until the connection is lent anew");
-    let next = pool.try_acquire_from(&[], AcquireOptions::new().site_later()).unwrap();
+    let next = pool.try_acquire_site(SiteId::LATER, AcquireOptions::new()).unwrap();
     assert!(session.is_of(&next) && !session.has_ended());
     assert!(pool.site_of(id).is_none());
     assert_eq!(pool.locate(id, &[FRAME]).unwrap_err().code(), ErrorCode::UnknownCheckout);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Nanos;
 use crate::detect::checkout::{Extras, Slot, TransactionStatus};
 use crate::detect::event::Revocation;
-use crate::detect::site::HostFrame;
+use crate::detect::site::{HostFrame, SiteId};
 use crate::detect::sql::cut;
 
 pub(super) type Reclaimer = Box<dyn FnOnce(&Revocation) + Send>;
@@ -23,7 +23,7 @@ pub(super) type Reclaimer = Box<dyn FnOnce(&Revocation) + Send>;
 pub struct CheckOut<'a> {
     pub(super) location: &'static Location<'static>,
     pub(super) frames: &'a [HostFrame<'a>],
-    pub(super) site_later: bool,
+    pub(super) site: Option<SiteId>,
     pub(super) extras: Extras,
     pub(super) expected: Duration,
     pub(super) waited: Duration,
@@ -48,7 +48,7 @@ impl<'a> CheckOut<'a> {
         CheckOut {
             location,
             frames: &[],
-            site_later: false,
+            site: None,
             extras: Extras::default(),
             expected: Duration::ZERO,
             waited: Duration::ZERO,
@@ -58,13 +58,19 @@ impl<'a> CheckOut<'a> {
 
     /// A checkout whose line the host tells later, with [`LeakDetector::locate`](crate::LeakDetector::locate).
     pub fn site_later() -> CheckOut<'a> {
-        CheckOut { site_later: true, ..CheckOut::here() }
+        CheckOut { site: Some(SiteId::LATER), ..CheckOut::here() }
     }
 
     /// A checkout with the stack of a host, innermost frame first.
     #[track_caller]
     pub fn with_frames(frames: &'a [HostFrame<'a>]) -> CheckOut<'a> {
         CheckOut { frames, ..CheckOut::here() }
+    }
+
+    /// At a site that [`LeakDetector::host_site`](super::LeakDetector::host_site) of the same detector gave.
+    pub fn site(mut self, site: SiteId) -> CheckOut<'a> {
+        self.site = Some(site);
+        self
     }
 
     /// What its caller calls it; shown in reports.
