@@ -184,20 +184,24 @@ class Request {
    */
   settled(native, delivered) {
     let result
-    let error = null
+    /** @type {any} */
+    let error
+    let failed = false
     if (native !== null) {
       error = fromNative(native)
+      failed = true
     } else if (this.resolve !== undefined) {
       try {
         result = reader.read(delivered, this.types, this.rowMode)
       } catch (thrown) {
-        // A parser of the user's.
+        // A parser of the user's, which may throw anything.
         error = thrown
+        failed = true
       }
     }
     this.client._answered(this, native)
-    if (error === null) this.succeed(result)
-    else this.fail(/** @type {Error} */ (error))
+    if (failed) this.fail(error)
+    else this.succeed(result)
   }
 
   /** @param {any} result */
