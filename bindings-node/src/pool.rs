@@ -267,7 +267,7 @@ impl JsPool {
         if let Some((task, ticket)) = running {
             self.0.home.cancel(task);
             let e = Error::new(ErrorCode::ConnectionLost, "Connection terminated");
-            self.0.finish(ticket, false, Err(e));
+            self.0.finish(ticket, true, Err(e));
         }
         match Rc::try_unwrap(connection) {
             Ok(connection) => u32::from(connection.release_checked(broken).is_err()),
@@ -316,6 +316,7 @@ impl JsPool {
     #[napi(catch_unwind)]
     pub fn submit(
         &self,
+        env: Env,
         member: u32,
         ticket: u32,
         text: String,
@@ -330,6 +331,8 @@ impl JsPool {
             state.finish(ticket, false, Err(e));
             return Ok(());
         };
+        // Its member may be taken back, and hold nothing any more, before the answer is there.
+        state.home.hold(env);
         let home = state.home.clone();
         let task = home.spawn(async move {
             let number = state.number;
@@ -340,7 +343,7 @@ impl JsPool {
             if let Some(member) = state.members.borrow_mut().get_mut(member) {
                 member.running = None;
             }
-            state.finish(ticket, false, outcome.map(Outcome::Answered));
+            state.finish(ticket, true, outcome.map(Outcome::Answered));
         });
         if let (Some(task), Some(member)) = (task, self.0.members.borrow_mut().get_mut(member)) {
             member.running = Some((task, ticket));
