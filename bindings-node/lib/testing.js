@@ -1,6 +1,10 @@
 'use strict'
-// What tests of leaks need: a clock that they move by hand (`new Pool({ clock })`), so that none of them sleeps.
+// What tests of leaks need: a clock that they move by hand (`new Pool({ clock })`), so that none of them sleeps. The rest
+// is for this package's own tests.
 
 const { binding } = require('./native')
 
-module.exports = { ManualClock: binding.ManualClock }
+/** @returns {{ core: string, name: string, kind: string, live: boolean, doc: string, default: string }[]} */
+const optionTable = () => JSON.parse(binding.optionTable())
+
+module.exports = { ManualClock: binding.ManualClock, TestSpy: binding.TestSpy, optionTable }
