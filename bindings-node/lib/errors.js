@@ -115,7 +115,7 @@ function fromNative(native) {
 }
 
 /**
- * Calls into the addon, whose errors are thrown as plain objects.
+ * Calls into the addon; what it throws has the plain object as its `native`.
  * @template T
  * @param {() => T} call
  * @returns {T}
@@ -124,8 +124,8 @@ function rethrown(call) {
   try {
     return call()
   } catch (error) {
-    if (error instanceof Error || typeof error !== 'object' || error === null) throw error
-    throw fromNative(/** @type {import('../native').NativeError} */ (error))
+    const { native } = /** @type {{ native?: import('../native').NativeError }} */ (error)
+    throw native === undefined ? error : fromNative(native)
   }
 }
 
