@@ -30,11 +30,12 @@ export interface NativeField {
 }
 
 /**
- * What a query is settled with: the answer's place in the batch, then for each of its results the command tag
- * (`INSERT 0 5`, `CREATE TABLE`; empty for an empty query) and the number of its shape (-1 = no columns): the same
- * number is the same list of columns. The rows stay in the addon until `pack` gets them, while the batch is settled.
+ * What a query is settled with, or a part of it if there is much: its place in the batch; 1 if its first result goes on
+ * with the last one of the part before; then for each result the command tag (`INSERT 0 5`, `CREATE TABLE`; empty for an
+ * empty query; null if the result is not over) and the number of its shape (-1 = no columns): the same number is the same
+ * list of columns. The rows stay in the addon until `pack` gets them, while the batch is settled; then they are gone.
  */
-export type Delivered = (number | string)[]
+export type Delivered = (number | string | null)[]
 
 /** Parameters as `lib/values.js` makes them of any value (src/params.rs takes them): text, binary, NULL. */
 export type Params = (string | Buffer | null)[]

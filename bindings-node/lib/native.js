@@ -24,8 +24,8 @@ function load() {
 const binding = load()
 
 /**
- * Who waits for a ticket.
- * @typedef {{ settled(error: import('../native').NativeError | null, value: any): void }} Waiter
+ * Who waits for a ticket. `part` is told what comes before the ticket is settled, if there is much.
+ * @typedef {{ settled(error: import('../native').NativeError | null, value: any): void, part?(value: any): void }} Waiter
  */
 
 /** @type {(Waiter | number)[]} Waiters by ticket; a free place holds the next free one. */
@@ -76,7 +76,7 @@ function throwLater(error) {
   })
 }
 
-/** @param {any[]} batch `[ticket, error, value, …]`, or `[-1 - number, kind, value, …]` */
+/** @param {any[]} batch `[ticket, error, value, …]`, `[ticket, false, part, …]`, or `[-1 - number, kind, value, …]` */
 function settle(batch) {
   for (let n = 0; n < batch.length; n += 3) {
     const ticket = batch[n]
@@ -89,6 +89,10 @@ function settle(batch) {
         continue
       }
       const waiter = /** @type {Waiter} */ (waiters[ticket])
+      if (batch[n + 1] === false) {
+        waiter.part?.(batch[n + 2])
+        continue
+      }
       waiters[ticket] = free
       free = ticket
       waiter.settled(batch[n + 1], batch[n + 2])

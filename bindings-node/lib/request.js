@@ -4,7 +4,7 @@
 const { AsyncResource } = require('node:async_hooks')
 const { prepareValues } = require('./values')
 const { loop, ticketFor } = require('./native')
-const { AnswerReader } = require('./answer')
+const { Answer, AnswerReader } = require('./answer')
 const { fromNative, invalidArgument, unsupported } = require('./errors')
 const { capture, format } = require('./stack')
 
@@ -85,6 +85,8 @@ class Request {
     this.resolve = undefined
     /** @type {((error: Error) => void) | undefined} */
     this.reject = undefined
+    /** What has come of its answer. @type {InstanceType<typeof Answer> | undefined} */
+    this.answer = undefined
     /** @type {NodeJS.Timeout | undefined} */
     this.timer = undefined
     /** @type {import('./stack').Stack | undefined} For callbacks: where it was asked. */
@@ -179,6 +181,16 @@ class Request {
   }
 
   /**
+   * Reads a part of the answer: its rows are in the addon only now. When nobody waits any more they are not wanted.
+   * @param {import('../native').Delivered} delivered
+   */
+  part(delivered) {
+    if (this.resolve === undefined) return
+    this.answer ??= new Answer(reader, this.types, this.rowMode)
+    this.answer.add(delivered)
+  }
+
+  /**
    * @param {import('../native').NativeError | null} native
    * @param {import('../native').Delivered} delivered
    */
@@ -187,18 +199,19 @@ class Request {
     /** @type {any} */
     let error
     let failed = false
-    if (native !== null) {
+    if (native === null) this.part(delivered)
+    const { answer } = this
+    // As in pg: what a parser of the user's has thrown comes before what the server said afterwards.
+    if (answer?.failed) {
+      error = answer.thrown
+      failed = true
+    } else if (native !== null) {
       error = fromNative(native)
       failed = true
-    } else if (this.resolve !== undefined) {
-      try {
-        result = reader.read(delivered, this.types, this.rowMode)
-      } catch (thrown) {
-        // A parser of the user's, which may throw anything.
-        error = thrown
-        failed = true
-      }
+    } else {
+      result = answer?.value()
     }
+    this.answer = undefined
     this.client._answered(this, native)
     if (failed) this.fail(error)
     else this.succeed(result)

@@ -337,7 +337,8 @@ impl JsPool {
         let task = home.spawn(async move {
             let number = state.number;
             let noticed = |notice| state.home.tell(number, News::Notice(member, notice));
-            let outcome = query::run(&connection, asked, noticed).await;
+            let part = |delivered| state.finish(ticket, false, Ok(Outcome::Part(delivered)));
+            let outcome = query::run(&connection, asked, noticed, part).await;
             // Before JavaScript hears of it: it may release.
             drop(connection);
             if let Some(member) = state.members.borrow_mut().get_mut(member) {
