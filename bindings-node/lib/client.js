@@ -55,6 +55,8 @@ class Client extends EventEmitter {
     this._ended = false
     this._ending = false
     this._poolUseCount = 0
+    /** Something was sent since it was lent. */
+    this._asked = false
     /** @type {Asked | null} */
     this._active = null
     /** @type {Asked[]} */
@@ -156,6 +158,7 @@ class Client extends EventEmitter {
   /** @param {Asked} request */
   _send(request) {
     this._active = request
+    this._asked = true
     request.submit(this._native, this._member)
   }
 
@@ -327,7 +330,7 @@ class Client extends EventEmitter {
 const REVOKED = 'revoked'
 
 /** What console.log is not to show. */
-const HIDDEN = ['_pool', '_native', '_types', '_active', '_waiting', '_whenQuiet', '_named', 'connectionParameters']
+const HIDDEN = ['_pool', '_native', '_asked', '_types', '_active', '_waiting', '_whenQuiet', '_named', 'connectionParameters']
 
 /** The release of a client that nobody has. */
 function released() {

@@ -292,6 +292,7 @@ class Pool extends EventEmitter {
     }
     if (this.listenerCount('release') > 0) entry.since = performance.now()
     client._out = true
+    client._asked = false
     let out = true
     client.release = (error) => {
       if (!out) released()
@@ -325,6 +326,10 @@ class Pool extends EventEmitter {
     client._out = false
     client._poolUseCount++
     entry.client = client
+    // What is released in a transaction is told with its line, however young it is.
+    if (client._asked && entry.captured !== undefined && this._native.transactionStatus(entry.member) !== 'I') {
+      this._locate(entry)
+    }
     entry.captured = undefined
     entry.since = 0
     if (broken && client._waiting.length > 0) {

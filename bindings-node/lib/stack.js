@@ -84,10 +84,26 @@ function fromText(text) {
   return frames
 }
 
-/** @param {string | null | undefined} text */
+/**
+ * A function's name, however it was reached: what is exported is a method of its module's object, too.
+ * @param {string | null | undefined} text
+ */
 function name(text) {
   if (text == null || text === '<anonymous>') return ''
-  return text.startsWith('async ') ? text.slice(6) : text
+  return text.replace(/^(?:async )?(?:Object\.)?/, '')
+}
+
+/**
+ * Without Node's own frames, if others are left: they depend on how the loop came to continue a function, and checkouts
+ * of one line are to be one site.
+ * @param {(string | number)[]} frames
+ */
+function withoutNode(frames) {
+  const kept = []
+  for (let n = 0; n < frames.length; n += 3) {
+    if (!String(frames[n + 1]).startsWith('node:')) kept.push(frames[n], frames[n + 1], frames[n + 2])
+  }
+  return kept.length > 0 ? kept : frames
 }
 
 /**
@@ -119,6 +135,14 @@ function fromSites(sites) {
  * @returns {(string | number)[]}
  */
 function format(captured) {
+  return withoutNode(all(captured))
+}
+
+/**
+ * @param {Captured} captured
+ * @returns {(string | number)[]}
+ */
+function all(captured) {
   const foreign = Error.prepareStackTrace
   if (typeof foreign !== 'function') return read(captured)
   /** @type {(string | number)[]} */

@@ -29,6 +29,19 @@ function options(given) {
   return Object.fromEntries(own)
 }
 
+/**
+ * Errors about options name them as this language does; scenarios (and what the core advises) as the core does.
+ *
+ * @param {any} expect
+ * @param {any} seen
+ */
+function inOurNames(expect, seen) {
+  const part = expect.message?.contains
+  if (part === undefined || seen.error !== 'invalid_option') return expect
+  const ours = part.replaceAll(/\w+/g, (/** @type {string} */ word) => OPTIONS.get(word)?.name ?? word)
+  return { ...expect, message: { contains: ours } }
+}
+
 /** `leaks_detected` for `leaksDetected`. */
 const kindOf = (/** @type {string} */ name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
@@ -161,7 +174,7 @@ class Runner {
    * @param {object} [expect]
    */
   check(seen, expect = {}) {
-    facts.match({ error: null, ...expect }, seen)
+    facts.match({ error: null, ...inOurNames(expect, seen) }, seen)
   }
 
   /**
