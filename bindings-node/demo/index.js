@@ -10,7 +10,7 @@ const { setTimeout: pause } = require('node:timers/promises')
 const { setFlagsFromString } = require('node:v8')
 const { runInNewContext } = require('node:vm')
 
-const { Pool } = require('..')
+const { Pool, setLogLevel } = require('..')
 const { findServer, NoServer } = require('./server')
 
 const SIZE = 5
@@ -166,8 +166,10 @@ async function tell(pool, shop) {
   show(pool)
 
   chapter('The books')
-  const { stats } = pool.getMetrics()
+  const { stats, connections, books } = pool.getMetrics()
   say(JSON.stringify(stats))
+  check(stats.leaksDetected === SIZE + 1 && stats.forcedReleases === SIZE + 1, 'each leak is counted once')
+  check(connections.active === 0 && books.acquired === books.released + books.forceReleased, 'the books balance')
   await pool.query(`DROP TABLE ${TABLE}`)
   await pool.end()
   console.log(`\n${bold('The story came true.')}`)
@@ -180,10 +182,12 @@ async function main() {
   /** @type {import('./server').Server | undefined} */
   let server
   const { shop, remove } = service()
+  // The story tells what the log would say.
+  if (!process.env.LEAKPOOL_LOG) setLogLevel('off')
   try {
     server = await findServer()
     console.log(bold('leakpool: the story of a service that froze at night'))
-    console.log(`(${server.told}; a pool of ${SIZE}; a leak is suspected after 2 s, and taken back after 6 s: short, for the demo)`)
+    console.log(`(${server.told};\n a pool of ${SIZE}; a leak is suspected after 2 s, and taken back after 6 s: short, for the demo)`)
     const pool = new Pool({
       ...server.config,
       name: 'orders',

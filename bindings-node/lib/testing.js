@@ -7,4 +7,9 @@ const { binding } = require('./native')
 /** @returns {{ core: string, name: string, kind: string, live: boolean, doc: string, default: string }[]} */
 const optionTable = () => JSON.parse(binding.optionTable())
 
-module.exports = { ManualClock: binding.ManualClock, TestSpy: binding.TestSpy, optionTable }
+module.exports = {
+  ManualClock: binding.ManualClock,
+  TestSpy: binding.TestSpy,
+  isDebugBuild: binding.isDebugBuild,
+  optionTable,
+}

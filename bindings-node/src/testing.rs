@@ -71,3 +71,9 @@ pub fn option_table() -> String {
     };
     OPTIONS.iter().map(row).collect::<Value>().to_string()
 }
+
+/// True if this is no optimized build: nothing is to be measured with it.
+#[napi(catch_unwind)]
+pub const fn is_debug_build() -> bool {
+    cfg!(debug_assertions)
+}

@@ -118,6 +118,11 @@ pub fn directory() -> PathBuf {
     tmp.parent().unwrap_or(tmp).join("bench")
 }
 
+/// Renders what has been left there so far.
+pub fn render_all() -> std::io::Result<()> {
+    render(&directory())
+}
+
 const INTRODUCTION: &str = "\
 Ratios of one round are compared, never times of different rounds: the cases run in turn (A B A B, the order
 reversed every other round) after a warm-up, and the median of the ratios is given with its quartiles, the extremes
@@ -131,7 +136,7 @@ fn render(dir: &Path) -> std::io::Result<()> {
     for file in files {
         sections.push(serde_json::from_str::<Section>(&fs::read_to_string(file)?)?);
     }
-    let mut text = format!("# Benchmarks of the core\n\n{INTRODUCTION}\n\n");
+    let mut text = format!("# Benchmarks\n\n{INTRODUCTION}\n\n");
     for (name, value) in versions::environment() {
         let _ = writeln!(text, "- {name}: {value}");
     }
