@@ -39,9 +39,10 @@ async function measure() {
     contest.case(`leakpool without statement cache, ${flight}`, queries(flight, () => plain.query(SQL, [1])))
   }
   const { rows } = await theirs.query('SELECT pg_backend_pid() AS pid')
+  const server = cpusOf(rows[0].pid)
   const samples = await contest.run(9, 60)
   await Promise.all([theirs.end(), sql.end(), cached.end(), plain.end()])
-  answer(samples, { server: cpusOf(rows[0].pid) })
+  answer(samples, { server })
 }
 
 function compare() {

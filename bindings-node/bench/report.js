@@ -8,7 +8,10 @@ const path = require('node:path')
 const { spread } = require('./contest')
 
 /** @param {string} name of a package that is compared */
-const version = (name) => `${name} ${require(`${name}/package.json`).version}`
+function version(name) {
+  const file = path.join(path.dirname(__dirname), 'node_modules', name, 'package.json')
+  return `${name} ${JSON.parse(fs.readFileSync(file, 'utf8')).version}`
+}
 
 /** Where rows go. */
 function directory() {

@@ -35,9 +35,10 @@ async function measure() {
   contest.case('leakpool', fetches(async () => (await ours.query(SQL)).rows))
   contest.case('leakpool, extended protocol', fetches(async () => (await ours.query(SQL, [])).rows))
   const { rows } = await theirs.query('SELECT pg_backend_pid() AS pid')
+  const server = cpusOf(rows[0].pid)
   const samples = await contest.run(9, 150)
   await Promise.all([theirs.end(), sql.end(), ours.end()])
-  answer(samples, { server: cpusOf(rows[0].pid) })
+  answer(samples, { server })
 }
 
 async function prepare(/** @type {string} */ text) {
