@@ -76,13 +76,13 @@ function happened(pool, event) {
 function failed(pool, event) {
   const error = new LeakpoolError(event.message, event.code)
   let told = false
-  for (const member of pool._native.ended()) {
+  for (const member of event.members ?? []) {
     const idle = pool._entries[member]?.out === false
     sessionEnded(pool, member, 'lost', idle ? error : null)
     told ||= idle
   }
-  // As in pg, but nobody has to listen: the log has it.
-  if (!told && pool.listenerCount('error') > 0) tell(pool, 'error', error)
+  // As in pg, but nobody has to listen: the log has it. Of connections that were never lent there is no client.
+  if (!told && pool.listenerCount('error') > 0) tell(pool, 'error', error, standIn(pool))
 }
 
 /**

@@ -163,7 +163,7 @@ class Pool extends EventEmitter {
     if (typeof callback !== 'function') throw errors.invalidArgument('callback', callback, 'must be a function')
     const bound = AsyncResource.bind(callback)
     this._acquire(captured, wish, (error, client) => {
-      process.nextTick(() => (error ? bound(error, undefined, NOOP) : bound(null, client, client?.release)))
+      process.nextTick(() => (error ? bound(error, undefined, NOOP) : bound(undefined, client, client?.release)))
     })
     return undefined
   }
@@ -446,7 +446,7 @@ class Pool extends EventEmitter {
     if (callback !== undefined && callback !== null) {
       if (typeof callback !== 'function') throw errors.invalidArgument('callback', callback, 'must be a function')
       const bound = AsyncResource.bind(callback)
-      this._query(captured, text, values, (result) => bound(null, result), bound)
+      this._query(captured, text, values, (result) => bound(undefined, result), bound)
       return undefined
     }
     const promise = new Promise((resolve, reject) => this._query(captured, text, values, resolve, reject))
@@ -535,7 +535,7 @@ class Pool extends EventEmitter {
 
   /**
    * Closes the pool: idle connections and flagged ones at once, the others when they are released, or after
-   * `closeTimeoutMillis`. Tells who had not released by then.
+   * `closeTimeoutMillis`. Resolves with those who had not released by then, if there are any.
    * @param {any} [callback]
    * @returns {any}
    */
@@ -547,13 +547,13 @@ class Pool extends EventEmitter {
     if (!callback) return ending.catch(errors.restack)
     const bound = AsyncResource.bind(callback)
     ending.then(
-      (held) => process.nextTick(bound, null, held),
+      (held) => process.nextTick(bound, undefined, held),
       (error) => process.nextTick(bound, error),
     )
     return undefined
   }
 
-  /** @returns {Promise<any[]>} */
+  /** @returns {Promise<any[] | undefined>} */
   _end() {
     this.log('ending')
     if (this.ending) {
@@ -566,7 +566,7 @@ class Pool extends EventEmitter {
         this.ended = true
         for (const member of this._native.ended()) sessionEnded(this, member, 'pool_closed', null)
         if (error !== null) reject(errors.fromNative(error))
-        else resolve(JSON.parse(held))
+        else resolve(held === '[]' ? undefined : JSON.parse(held))
       }
       this._native.close(ticketFor({ settled }), -1)
     })

@@ -86,7 +86,8 @@ impl PoolState {
                     self.let_go(env, member);
                 }
             }
-            if let EventData::Remove { .. } = &event.data {
+            // An idle session that dies is an error first, and is removed then.
+            if let EventData::Remove { .. } | EventData::Error { code: ErrorCode::ConnectionLost, .. } = &event.data {
                 value["members"] = self.ended(env).into();
             }
             list.push(value);
