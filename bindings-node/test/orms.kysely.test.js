@@ -3,6 +3,7 @@
 
 const test = require('node:test')
 const assert = require('node:assert/strict')
+const { setImmediate: turn } = require('node:timers/promises')
 const { AbortedTransactionError, Kysely, PostgresDialect, sql } = require('kysely')
 const { leaking, makePool } = require('./support/orms')
 
@@ -117,4 +118,20 @@ test('a leak names the line in a transaction, however deep Kysely is', async (t)
   assert.match(site.function, /carelessTransaction/)
   await release()
   assert.equal(pool.checkouts().length, 0)
+})
+
+test('an aborted query is cancelled on the server', async (t) => {
+  const { db, pool } = await database(t)
+  const running =
+    "SELECT count(*)::int AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
+  for (const inflightQueryAbortStrategy of ['cancel query', 'kill session']) {
+    const abort = new AbortController()
+    const query = sql`SELECT pg_sleep(60)`.execute(db, { signal: abort.signal, inflightQueryAbortStrategy })
+    const failed = query.then(assert.fail, (error) => error)
+    while ((await pool.query(running)).rows[0].n === 0);
+    abort.abort()
+    assert.equal((await failed).name, 'AbortError')
+    while ((await pool.query(running)).rows[0].n > 0);
+  }
+  while (pool.checkouts().length > 0) await turn()
 })
