@@ -30,6 +30,9 @@ npm-pack: $(NODE_MODULES) ## pack the Node package and its addon for this machin
 	node bindings-node/scripts/build.js --release
 	node bindings-node/scripts/npm-pack.js
 
+test-npm: npm-pack ## install those tarballs in an empty folder, without Rust, and try them as a user does
+	tests/with-postgres node bindings-node/scripts/npm-try.js
+
 # Node's own record of what it installed, which is older than a lock file that has changed.
 $(NODE_MODULES): bindings-node/package-lock.json
 	cd bindings-node && npm ci --ignore-scripts --no-audit --no-fund
@@ -90,4 +93,4 @@ pgbouncer:
 c-tools:
 	@scripts/ensure-c-tools
 
-.PHONY: help demo demo-c demo-node npm-pack bench-node bench-node-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
+.PHONY: help demo demo-c demo-node npm-pack test-npm bench-node bench-node-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
