@@ -100,7 +100,6 @@ class Pool extends EventEmitter {
     }
     this.options = views.shownOptions(config)
     this.log = this.options.log ?? NOOP
-    this.Client = Client
     this.Promise = Promise
     this.ending = false
     this.ended = false
@@ -114,16 +113,7 @@ class Pool extends EventEmitter {
     )
     this._depth = this._native.depth()
     /** Only what is not read off the object may be shown by console.log. */
-    for (const name of [
-      '_entries',
-      '_looking',
-      '_queryTimeout',
-      '_password',
-      '_native',
-      '_depth',
-      'Client',
-      'Promise',
-    ]) {
+    for (const name of ['_entries', '_looking', '_queryTimeout', '_password', '_native', '_depth', 'Promise']) {
       Object.defineProperty(this, name, { enumerable: false })
     }
     if (this._password !== null && this.options.min > 0) this._refreshPassword().catch(NOOP)
@@ -414,6 +404,14 @@ class Pool extends EventEmitter {
     if (Array.isArray(error.holders)) {
       this._locateAll()
       for (const holder of error.holders) views.addSite(this._native, holder)
+    }
+    const { revocation } = error
+    if (revocation !== undefined && !revocation.site.known) {
+      // It was taken back before its thread could tell the line.
+      const then = revocation.location
+      this._locateAll()
+      views.addSite(this._native, revocation)
+      error.message = error.message.replace(then, revocation.location)
     }
     return error
   }

@@ -5,7 +5,7 @@ const { AsyncResource } = require('node:async_hooks')
 const { prepareValues } = require('./values')
 const { loop, ticketFor } = require('./native')
 const { Answer, AnswerReader } = require('./answer')
-const { fromNative, invalidArgument, unsupported } = require('./errors')
+const { invalidArgument, unsupported } = require('./errors')
 const { capture, format } = require('./stack')
 
 const reader = new AnswerReader(loop)
@@ -206,7 +206,7 @@ class Request {
       error = answer.thrown
       failed = true
     } else if (native !== null) {
-      error = fromNative(native)
+      error = this.client._pool._error(native)
       failed = true
     } else {
       result = answer?.value()

@@ -50,11 +50,19 @@ async function until(condition, what) {
 }
 
 /**
- * The next event of a kind.
+ * The next event of a kind. Keeps the process alive, which idle connections do not.
  * @param {import('node:events').EventEmitter} emitter
  * @param {string} name
  */
-const next = (emitter, name) => once(emitter, name, { signal: AbortSignal.timeout(30_000) })
+async function next(emitter, name) {
+  const controller = new AbortController()
+  const limit = setTimeout(() => controller.abort(new Error(`${name} was not told`)), 30_000)
+  try {
+    return await once(emitter, name, { signal: controller.signal })
+  } finally {
+    clearTimeout(limit)
+  }
+}
 
 /**
  * Lets everything that was told so far arrive.
