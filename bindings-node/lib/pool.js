@@ -31,6 +31,8 @@ class Entry {
     /** Strongly: while it is idle, or when its holder may have good reasons to have no reference. @type {LentClient | null} */
     this.client = client
     this.weak = new WeakRef(client)
+    /** Tells it from an entry of the same number before or after. */
+    this.token = {}
     /** Lent, and not given back. */
     this.out = false
     /** Held strongly until its release. */
@@ -45,8 +47,11 @@ class Entry {
   }
 }
 
-/** Who was collected while it was out. @type {FinalizationRegistry<{ pool: WeakRef<Pool>, entry: Entry }>} */
-const collected = new FinalizationRegistry(({ pool, entry }) => pool.deref()?._collected(entry))
+/**
+ * Clients that were collected. Not even entries are held here: those of idle connections hold their clients.
+ * @type {FinalizationRegistry<{ pool: WeakRef<Pool>, member: number, token: object }>}
+ */
+const collected = new FinalizationRegistry(({ pool, member, token }) => pool.deref()?._collected(member, token))
 
 /** An acquire that waits. */
 class Acquire {
@@ -229,7 +234,7 @@ class Pool extends EventEmitter {
     const client = new Client(MAKER, this, member)
     const entry = new Entry(member, client)
     this._entries[member] = entry
-    collected.register(client, { pool: new WeakRef(this), entry })
+    collected.register(client, { pool: new WeakRef(this), member, token: entry.token })
     const { onConnect, verify } = this.options
     const admitted = () => {
       tell(this, 'connect', client)
@@ -385,10 +390,12 @@ class Pool extends EventEmitter {
 
   /**
    * A client was collected: if it was out, nobody will ever release it.
-   * @param {Entry} entry
+   * @param {number} member
+   * @param {object} token
    */
-  _collected(entry) {
-    if (this._entries[entry.member] !== entry) return
+  _collected(member, token) {
+    const entry = this._entries[member]
+    if (entry === undefined || entry.token !== token) return
     this._locate(entry)
     entry.out = false
     this._native.abandon(entry.member)
