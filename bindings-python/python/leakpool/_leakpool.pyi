@@ -1,16 +1,14 @@
 """The native layer: all I/O, the pool, the detector. What stands here is what the Python layer codes against.
 
-Errors: whatever goes wrong natively is raised as what `leakpool.errors.from_native(code, message, sqlstate, fields,
-detail)` returns: `code` is the core's name of it (`acquire_timeout`, `database`, ...), `fields` the server's error fields
-by their letter (`M`, `D`, `H`, ...) or None, `detail` an `Exhausted` or a `Revocation` or None. Arguments of a wrong type
-are TypeError, of a wrong value ValueError, unless they concern SQL.
+Errors: whatever goes wrong natively is raised as what `leakpool.errors.of_server` or `of_core` make of it. Arguments of a
+wrong type are TypeError, of a wrong value ValueError, unless they concern SQL.
 
 Each method that waits for the server stands here twice: plain, it blocks the calling thread (the GIL is released, signals
 are looked at every 100 ms); with the suffix `_async`, it returns an object to be awaited once, on the running asyncio
 loop. Cancelled while it waits, a statement is cancelled on the server, and the connection stays usable.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, final
@@ -93,7 +91,8 @@ class NativeConnection:
         """Runs SQL. `params=None`: by the simple protocol, any number of statements, one result each. Otherwise one
         statement with `$1`, `$2`, ...; the parameters are Python objects. `first` (`BEGIN`, say) travels in front, in the
         same batch; its result is swallowed; if it fails, that is the error. `binary`: results in binary, also without
-        parameters (then by the extended protocol)."""
+        parameters (then by the extended protocol). A parameter that is a `Formatted(value, "t")` goes in that
+        format."""
     def query_async(
         self,
         sql: str | bytes,
@@ -362,3 +361,33 @@ class Exhausted:
     def holders(self) -> list[CheckoutInfo]: ...
     @property
     def last_error(self) -> str | None: ...
+
+# -- values ---------------------------------------------------------------------------------------------------------
+
+@final
+class Formatted:
+    """A parameter whose placeholder asks for a format: `t` (text), `b` (binary), `s` (what suits its type). Among the
+    parameters of a request, in place of the value."""
+
+    def __new__(cls, value: Any, format: str) -> Formatted: ...
+
+@final
+class Transformer:
+    """Converts values in a session's encoding, time zone and styles, as they were when it was made. `format` is 0 (text)
+    or 1 (binary)."""
+
+    def __new__(cls, parameters: Mapping[str, str] | None = None) -> Transformer:
+        """`parameters`: the session's `client_encoding`, `TimeZone`, `DateStyle`, `IntervalStyle`."""
+    def load(self, oid: int, format: int, value: bytes | None) -> Any: ...
+    def dump(self, object: Any, want: str = "s") -> tuple[int, int, bytes | None]:
+        """OID, format and value of a parameter, for a placeholder `%s`, `%t` or `%b`."""
+    def set_types(self, types: Sequence[int | str]) -> None:
+        """What the columns of the rows are: OIDs, or names of built-in types (`int4`, `timestamptz[]`)."""
+    def format_row(self, row: Sequence[Any], format: int) -> bytes:
+        """One row for COPY in; in binary without the signature, in text with its end of line."""
+    def parse_row(self, row: bytes, format: int) -> tuple[Any, ...]:
+        """One row of COPY out; in binary without the signature, in text with its end of line. Without `set_types`, texts
+        or bytes."""
+
+def set_json_loads(function: Callable[[Any], Any] | None, /) -> None: ...
+def set_json_dumps(function: Callable[[Any], str | bytes] | None, /) -> None: ...

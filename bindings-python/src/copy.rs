@@ -1,0 +1,311 @@
+//! COPY in and out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use leakpool::exchange::{self, Format};
+use leakpool::{Connection, Error, ErrorCode, Result};
+use parking_lot::Mutex;
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyByteArray, PyMemoryView};
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::aio::{Operation, finish};
+use crate::connection::NativeConnection;
+use crate::errors::OrRaise;
+use crate::query::{How, Sql, drive, gone, operation};
+use crate::shared::{Held, Request};
+
+/// A copy and the request that it is. Taken by whoever works on it; one that fails, or is given up, is dropped.
+struct Open<T>(T, Request);
+
+type Shared<T> = Arc<Mutex<Option<Open<T>>>>;
+
+fn take<T>(shared: &Shared<T>) -> Result<Open<T>> {
+    shared.lock().take().ok_or_else(|| {
+        Error::new(ErrorCode::InvalidArgument, "this COPY is over, or being worked on by somebody else right now")
+    })
+}
+
+fn codes(formats: &[Format]) -> Vec<i16> {
+    formats.iter().map(|format| format.code()).collect()
+}
+
+/// The bytes of whatever has some.
+fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    if let Ok(bytes) = data.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes().to_vec());
+    }
+    if let Ok(bytes) = data.cast::<PyByteArray>() {
+        return Ok(bytes.to_vec());
+    }
+    match PyMemoryView::from(data) {
+        Ok(view) => Ok(view.call_method0(intern!(py, "tobytes"))?.cast::<PyBytes>()?.as_bytes().to_vec()),
+        Err(_) => {
+            let class = data.get_type().fully_qualified_name()?;
+            Err(PyTypeError::new_err(format!("COPY data must be bytes-like, not {class}")))
+        }
+    }
+}
+
+/// An open `COPY ... FROM STDIN`.
+#[pyclass(frozen, module = "leakpool._leakpool")]
+pub(crate) struct NativeCopyIn {
+    connection: Py<NativeConnection>,
+    held: Arc<Held>,
+    format: Format,
+    columns: Vec<Format>,
+    copy: Shared<exchange::CopyIn>,
+}
+
+async fn begin_in(request: Request, sql: &str, how: &How) -> Result<Open<exchange::CopyIn>> {
+    let copy = {
+        let connection = request.connection().ok_or_else(gone)?;
+        how.exchange(connection).copy_in(sql).await?
+    };
+    Ok(Open(copy, request))
+}
+
+async fn send(copy: &Shared<exchange::CopyIn>, data: &[u8]) -> Result<()> {
+    let mut open = take(copy)?;
+    open.0.send(data).await?;
+    *copy.lock() = Some(open);
+    Ok(())
+}
+
+async fn finish_in(copy: &Shared<exchange::CopyIn>) -> Result<String> {
+    let Open(copy, _request) = take(copy)?;
+    copy.finish().await.map(|tag| tag.as_str().to_owned())
+}
+
+async fn fail_in(copy: &Shared<exchange::CopyIn>, reason: &str) -> Result<()> {
+    let Open(copy, _request) = take(copy)?;
+    copy.fail(reason).await
+}
+
+impl NativeCopyIn {
+    fn new(connection: Py<NativeConnection>, held: Arc<Held>, open: Open<exchange::CopyIn>) -> NativeCopyIn {
+        NativeCopyIn {
+            connection,
+            held,
+            format: open.0.format(),
+            columns: open.0.column_formats().to_vec(),
+            copy: Arc::new(Mutex::new(Some(open))),
+        }
+    }
+}
+
+#[pymethods]
+impl NativeCopyIn {
+    #[getter]
+    fn format(&self) -> i16 {
+        self.format.code()
+    }
+
+    #[getter]
+    fn column_formats(&self) -> Vec<i16> {
+        codes(&self.columns)
+    }
+
+    fn send(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let data = bytes_of(py, data)?;
+        drive(py, &self.held, send(&self.copy, &data))?.or_raise(py)
+    }
+
+    fn send_async(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Operation> {
+        let (data, copy) = (bytes_of(py, data)?, self.copy.clone());
+        Ok(operation(self.connection.bind(py), &self.held, async move {
+            finish(send(&copy, &data).await, |py, ()| Ok(py.None()))
+        }))
+    }
+
+    fn finish(&self, py: Python<'_>) -> PyResult<String> {
+        drive(py, &self.held, finish_in(&self.copy))?.or_raise(py)
+    }
+
+    fn finish_async(&self, py: Python<'_>) -> Operation {
+        let copy = self.copy.clone();
+        operation(self.connection.bind(py), &self.held, async move {
+            finish(finish_in(&copy).await, |py, tag| Ok(tag.into_pyobject(py)?.into_any().unbind()))
+        })
+    }
+
+    fn fail(&self, py: Python<'_>, reason: &str) -> PyResult<()> {
+        drive(py, &self.held, fail_in(&self.copy, reason))?.or_raise(py)
+    }
+
+    fn fail_async(&self, py: Python<'_>, reason: String) -> Operation {
+        let copy = self.copy.clone();
+        operation(self.connection.bind(py), &self.held, async move {
+            finish(fail_in(&copy, &reason).await, |py, ()| Ok(py.None()))
+        })
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.connection)
+    }
+}
+
+/// The data of a `COPY ... TO STDOUT`.
+#[pyclass(frozen, module = "leakpool._leakpool")]
+pub(crate) struct NativeCopyOut {
+    connection: Py<NativeConnection>,
+    held: Arc<Held>,
+    format: Format,
+    columns: Vec<Format>,
+    copy: Shared<exchange::CopyOut>,
+    tag: Arc<Mutex<Option<String>>>,
+}
+
+async fn begin_out(request: Request, sql: &str, how: &How) -> Result<Open<exchange::CopyOut>> {
+    let copy = {
+        let connection = request.connection().ok_or_else(gone)?;
+        how.exchange(connection).copy_out(sql).await?
+    };
+    Ok(Open(copy, request))
+}
+
+/// The next piece; `None` at the end, and after it.
+async fn next(copy: &Shared<exchange::CopyOut>, tag: &Mutex<Option<String>>) -> Result<Option<Bytes>> {
+    if tag.lock().is_some() {
+        return Ok(None);
+    }
+    let mut open = take(copy)?;
+    match open.0.next().await.transpose()? {
+        Some(piece) => {
+            *copy.lock() = Some(open);
+            Ok(Some(piece))
+        }
+        None => {
+            *tag.lock() = Some(open.0.tag().map_or_else(String::new, |tag| tag.as_str().to_owned()));
+            Ok(None)
+        }
+    }
+}
+
+impl NativeCopyOut {
+    fn new(connection: Py<NativeConnection>, held: Arc<Held>, open: Open<exchange::CopyOut>) -> NativeCopyOut {
+        NativeCopyOut {
+            connection,
+            held,
+            format: open.0.format(),
+            columns: open.0.column_formats().to_vec(),
+            copy: Arc::new(Mutex::new(Some(open))),
+            tag: Arc::default(),
+        }
+    }
+}
+
+#[pymethods]
+impl NativeCopyOut {
+    #[getter]
+    fn format(&self) -> i16 {
+        self.format.code()
+    }
+
+    #[getter]
+    fn column_formats(&self) -> Vec<i16> {
+        codes(&self.columns)
+    }
+
+    #[getter]
+    fn tag(&self) -> Option<String> {
+        self.tag.lock().clone()
+    }
+
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let piece = drive(py, &self.held, next(&self.copy, &self.tag))?.or_raise(py)?;
+        Ok(piece.map(|piece| PyBytes::new(py, &piece)))
+    }
+
+    fn next_async(&self, py: Python<'_>) -> Operation {
+        let (copy, tag) = (self.copy.clone(), self.tag.clone());
+        operation(self.connection.bind(py), &self.held, async move {
+            finish(next(&copy, &tag).await, |py, piece| {
+                Ok(match piece {
+                    Some(piece) => PyBytes::new(py, &piece).into_any().unbind(),
+                    None => py.None(),
+                })
+            })
+        })
+    }
+
+    /// Throws the rest away: the statement is cancelled.
+    fn close(&self) {
+        let open = self.copy.lock().take();
+        if open.is_some() {
+            // Nothing left to cancel is no error.
+            let _ = self.held.connection().map(Connection::cancel);
+        }
+        drop(open);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.connection)
+    }
+}
+
+fn how(first: Option<String>) -> How {
+    How { first, cached: false, binary: false }
+}
+
+#[pymethods]
+impl NativeConnection {
+    #[pyo3(signature = (sql, *, first=None))]
+    fn copy_in(
+        slf: &Bound<'_, Self>,
+        py: Python<'_>,
+        sql: Sql,
+        first: Option<String>,
+    ) -> PyResult<NativeCopyIn> {
+        let held = slf.get().held(py)?;
+        let how = how(first);
+        let open = drive(py, &held, begin_in(Request::on(held.clone()), &sql.0, &how))?.or_raise(py)?;
+        Ok(NativeCopyIn::new(slf.clone().unbind(), held, open))
+    }
+
+    #[pyo3(signature = (sql, *, first=None))]
+    fn copy_in_async(
+        slf: &Bound<'_, Self>,
+        py: Python<'_>,
+        sql: Sql,
+        first: Option<String>,
+    ) -> PyResult<Operation> {
+        let held = slf.get().held(py)?;
+        let (how, later, me) = (how(first), held.clone(), slf.clone().unbind());
+        Ok(operation(slf, &held, async move {
+            let open = begin_in(Request::on(later.clone()), &sql.0, &how).await;
+            finish(open, move |py, open| Ok(Py::new(py, NativeCopyIn::new(me, later, open))?.into_any()))
+        }))
+    }
+
+    #[pyo3(signature = (sql, *, first=None))]
+    fn copy_out(
+        slf: &Bound<'_, Self>,
+        py: Python<'_>,
+        sql: Sql,
+        first: Option<String>,
+    ) -> PyResult<NativeCopyOut> {
+        let held = slf.get().held(py)?;
+        let how = how(first);
+        let open = drive(py, &held, begin_out(Request::on(held.clone()), &sql.0, &how))?.or_raise(py)?;
+        Ok(NativeCopyOut::new(slf.clone().unbind(), held, open))
+    }
+
+    #[pyo3(signature = (sql, *, first=None))]
+    fn copy_out_async(
+        slf: &Bound<'_, Self>,
+        py: Python<'_>,
+        sql: Sql,
+        first: Option<String>,
+    ) -> PyResult<Operation> {
+        let held = slf.get().held(py)?;
+        let (how, later, me) = (how(first), held.clone(), slf.clone().unbind());
+        Ok(operation(slf, &held, async move {
+            let open = begin_out(Request::on(later.clone()), &sql.0, &how).await;
+            finish(open, move |py, open| Ok(Py::new(py, NativeCopyOut::new(me, later, open))?.into_any()))
+        }))
+    }
+}

@@ -1,0 +1,138 @@
+//! Notifications of a connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use leakpool::{Error, ErrorCode, Notifications, Result};
+use tokio_postgres::Notification as Raw;
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+
+use crate::aio::{Operation, finish};
+use crate::connection::NativeConnection;
+use crate::errors::OrRaise;
+use crate::query::{drive, gone};
+use crate::shared::{Held, Request, duration};
+
+/// Channel, payload and the sender's process.
+type Notification = (String, String, i32);
+
+/// Where notifications wait. Taken by whoever waits for some.
+pub(crate) struct Inbox(Mutex<Option<Notifications>>);
+
+impl Inbox {
+    pub(crate) fn new(notifications: Notifications) -> Inbox {
+        Inbox(Mutex::new(Some(notifications)))
+    }
+}
+
+/// Taken out, and put back also when a wait is given up: none may be lost.
+struct Taken<'a>(&'a Inbox, Option<Notifications>);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.0.lock() = self.1.take();
+    }
+}
+
+fn told(notification: &Raw) -> Notification {
+    (notification.channel().to_owned(), notification.payload().to_owned(), notification.process_id())
+}
+
+async fn receive(inbox: &Inbox, timeout: Option<Duration>, most: usize) -> Result<Vec<Notification>> {
+    let notifications = inbox.0.lock().take();
+    let mut taken = Taken(inbox, notifications);
+    let Some(notifications) = taken.1.as_mut() else {
+        return Err(Error::new(
+            ErrorCode::InvalidArgument,
+            "somebody else waits for the notifications of this connection right now",
+        ));
+    };
+    let mut received = Vec::new();
+    // What is there already, without waiting.
+    while received.len() < most {
+        match notifications.recv().now_or_never() {
+            Some(Some(notification)) => received.push(told(&notification)),
+            Some(None) | None => break,
+        }
+    }
+    if !received.is_empty() || most == 0 || timeout == Some(Duration::ZERO) {
+        return Ok(received);
+    }
+    let first = match timeout {
+        None => notifications.recv().await,
+        Some(limit) => match tokio::time::timeout(limit, notifications.recv()).await {
+            Ok(first) => first,
+            Err(_) => return Ok(received),
+        },
+    };
+    let Some(first) = first else {
+        return Err(Error::new(
+            ErrorCode::ConnectionLost,
+            "the session has ended: no more notifications will come",
+        ));
+    };
+    received.push(told(&first));
+    while received.len() < most {
+        match notifications.recv().now_or_never() {
+            Some(Some(notification)) => received.push(told(&notification)),
+            Some(None) | None => break,
+        }
+    }
+    Ok(received)
+}
+
+/// How long, and how many; `None` = for ever, and all that are there.
+fn limits(timeout: Option<f64>, stop_after: Option<usize>) -> (Option<Duration>, usize) {
+    (timeout.map(duration), stop_after.unwrap_or(usize::MAX))
+}
+
+impl NativeConnection {
+    /// Whoever listens wants what comes from then on, also before the first wait.
+    pub(crate) fn listens(&self, held: &Held, sql: &str) {
+        const WORD: &[u8] = b"LISTEN";
+        if sql.as_bytes().windows(WORD.len()).any(|word| word.eq_ignore_ascii_case(WORD)) {
+            self.inbox(held);
+        }
+    }
+
+    fn open_inbox(&self, py: Python<'_>, held: &Held) -> PyResult<Arc<Inbox>> {
+        self.inbox(held).ok_or_else(gone).or_raise(py)
+    }
+}
+
+#[pymethods]
+impl NativeConnection {
+    #[pyo3(signature = (timeout=None, stop_after=None))]
+    fn notifications(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        stop_after: Option<usize>,
+    ) -> PyResult<Vec<Notification>> {
+        let request = self.request(py)?;
+        let inbox = self.open_inbox(py, &request)?;
+        let (timeout, most) = limits(timeout, stop_after);
+        drive(py, &request, receive(&inbox, timeout, most))?.or_raise(py)
+    }
+
+    #[pyo3(signature = (timeout=None, stop_after=None))]
+    fn notifications_async(
+        slf: &Bound<'_, Self>,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        stop_after: Option<usize>,
+    ) -> PyResult<Operation> {
+        let held = slf.get().held(py)?;
+        let inbox = slf.get().open_inbox(py, &held)?;
+        let (timeout, most) = limits(timeout, stop_after);
+        let work = async move {
+            let _request = Request::on(held);
+            let received = receive(&inbox, timeout, most).await;
+            finish(received, |py, received| Ok(received.into_pyobject(py)?.into_any().unbind()))
+        };
+        // Nothing runs on the server: there is nothing to cancel.
+        Ok(Operation::new(Some(slf.clone().into_any().unbind()), work))
+    }
+}

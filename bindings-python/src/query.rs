@@ -1,0 +1,364 @@
+//! Requests on a connection: one statement or a text of several, many at once, a description. Each blocks the calling
+//! thread or is awaited; what is asked of the server is written once for both.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use leakpool::exchange::{Answer, Answers, Exchange, Format, Formats, Notice, Query, StatementDescription};
+use leakpool::{Connection, Error, ErrorCode, Result, TransactionStatus};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString};
+
+use crate::aio::{Operation, finish};
+use crate::connection::NativeConnection;
+use crate::errors::{OrRaise, named};
+use crate::result::{Column, NativeResult};
+use crate::shared::{Held, Request};
+use crate::values::{AdaptContext, Params, dump_all};
+use crate::waiting::interruptible;
+
+/// How many statements of one call are under way at once.
+const WINDOW: usize = 100;
+
+/// An SQL text as Python gives it: str or bytes.
+pub(crate) struct Sql(pub(crate) String);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Sql {
+    type Error = PyErr;
+
+    fn extract(sql: Borrowed<'a, 'py, PyAny>) -> PyResult<Sql> {
+        let py = sql.py();
+        let wrong = |e: &dyn std::fmt::Display| {
+            named(py, "ProgrammingError", &format!("the SQL text cannot be sent: {e}"))
+        };
+        if let Ok(text) = sql.cast::<PyString>() {
+            return Ok(Sql(text.to_str().map_err(|e| wrong(&e))?.to_owned()));
+        }
+        if let Ok(bytes) = sql.cast::<PyBytes>() {
+            return Ok(Sql(std::str::from_utf8(bytes.as_bytes()).map_err(|e| wrong(&e))?.to_owned()));
+        }
+        let class = sql.get_type().fully_qualified_name()?;
+        Err(pyo3::exceptions::PyTypeError::new_err(format!("the SQL text must be str or bytes, not {class}")))
+    }
+}
+
+/// How a statement is to be run.
+#[derive(Clone)]
+pub(crate) struct How {
+    pub(crate) first: Option<String>,
+    pub(crate) cached: bool,
+    pub(crate) binary: bool,
+}
+
+impl How {
+    pub(crate) fn exchange<'a>(&'a self, connection: &'a Connection) -> Exchange<'a> {
+        match &self.first {
+            Some(first) => connection.exchange().after(first),
+            None => connection.exchange(),
+        }
+    }
+
+    pub(crate) fn query<'a>(&self, sql: &'a str, params: &'a [leakpool::exchange::Param<'a>]) -> Query<'a> {
+        let format = if self.binary { Format::Binary } else { Format::Text };
+        Query::new(sql).params(params).formats(Formats::All(format)).cached(self.cached)
+    }
+}
+
+pub(crate) fn gone() -> Error {
+    Error::new(ErrorCode::AlreadyReleased, "the connection was released in another thread")
+}
+
+/// What came of a request: its results, and notices that belong to none of them.
+type Told<T> = (Result<T>, Vec<Notice>);
+
+/// One statement with parameters, or a text without.
+async fn run(held: &Held, sql: &str, params: Option<&Params>, how: &How) -> Told<Vec<Answer>> {
+    let Some(connection) = held.connection() else { return (Err(gone()), Vec::new()) };
+    let exchange = how.exchange(connection);
+    let answers = match params {
+        None => exchange.simple(sql),
+        Some(params) => exchange.extended(&how.query(sql, &params.params())).await,
+    };
+    match answers {
+        Err(e) => (Err(e), Vec::new()),
+        Ok(mut answers) => {
+            let collected = Answers::collect(&mut answers).await;
+            (collected, answers.notices().to_vec())
+        }
+    }
+}
+
+/// One statement with many sets of parameters: all or none of them, as one transaction, if none is open.
+async fn run_many(
+    held: &Held,
+    sql: &str,
+    sets: &[Params],
+    how: &How,
+    returning: bool,
+) -> Told<(Vec<Answer>, i64)> {
+    let mut notices = Vec::new();
+    let Some(connection) = held.connection() else { return (Err(gone()), notices) };
+    let own = how.first.is_none() && connection.transaction_status() == TransactionStatus::Idle && sets.len() > 1;
+    let begin = if own { Some("BEGIN".to_owned()) } else { how.first.clone() };
+    let first = How { first: begin, ..how.clone() };
+    let later = How { first: None, ..how.clone() };
+    let outcome = pipelined(connection, sql, sets, (&first, &later), returning, &mut notices).await;
+    if !own {
+        return (outcome, notices);
+    }
+    let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = match connection.exchange().simple(end) {
+        Ok(mut answers) => Answers::collect(&mut answers).await,
+        Err(e) => Err(e),
+    };
+    (outcome.and_then(|outcome| ended.map(|_| outcome)), notices)
+}
+
+async fn one(
+    connection: &Connection,
+    sql: &str,
+    params: &Params,
+    how: &How,
+) -> Result<(Vec<Answer>, Vec<Notice>)> {
+    let mut answers = how.exchange(connection).extended(&how.query(sql, &params.params())).await?;
+    let collected = Answers::collect(&mut answers).await?;
+    Ok((collected, answers.notices().to_vec()))
+}
+
+async fn pipelined(
+    connection: &Connection,
+    sql: &str,
+    sets: &[Params],
+    (first, later): (&How, &How),
+    returning: bool,
+    notices: &mut Vec<Notice>,
+) -> Result<(Vec<Answer>, i64)> {
+    let mut waiting = sets.iter().enumerate().map(|(n, params)| {
+        let how = if n == 0 { first } else { later };
+        one(connection, sql, params, how)
+    });
+    let mut under_way = FuturesOrdered::new();
+    let (mut results, mut rows) = (Vec::new(), -1_i64);
+    under_way.extend(waiting.by_ref().take(WINDOW));
+    while let Some(told) = under_way.next().await {
+        let (answers, more) = told?;
+        notices.extend(more);
+        for answer in answers {
+            if let Some(n) = answer.row_count() {
+                rows = rows.max(0).saturating_add_unsigned(n);
+            }
+            if !returning {
+                results.clear();
+            }
+            results.push(answer);
+        }
+        under_way.extend(waiting.next());
+    }
+    Ok((results, rows))
+}
+
+/// What is made of results on the thread of Python's that asked.
+fn results(
+    py: Python<'_>,
+    connection: &NativeConnection,
+    held: &Held,
+    answers: Vec<Answer>,
+) -> PyResult<Vec<NativeResult>> {
+    let made = answers.into_iter().map(|mut answer| {
+        connection.keep_notices(answer.notices.iter().cloned());
+        NativeResult::new(py, held, &mut answer)
+    });
+    made.collect()
+}
+
+fn dumped(py: Python<'_>, held: &Held, params: &Bound<'_, PyAny>) -> PyResult<Params> {
+    match held.connection() {
+        Some(connection) => dump_all(py, params, &AdaptContext::new(connection)),
+        None => Err(crate::errors::raised(py, &gone())),
+    }
+}
+
+/// The parameters of one statement; none and no binary result = the simple protocol.
+fn parameters(
+    py: Python<'_>,
+    held: &Held,
+    params: Option<&Bound<'_, PyAny>>,
+    binary: bool,
+) -> PyResult<Option<Params>> {
+    match params {
+        Some(params) => dumped(py, held, params).map(Some),
+        None if binary => Ok(Some(Params::default())),
+        None => Ok(None),
+    }
+}
+
+fn sets(
+    py: Python<'_>,
+    held: &Held,
+    params: &Bound<'_, PyAny>,
+) -> PyResult<Vec<Params>> {
+    params.try_iter()?.map(|one| dumped(py, held, &one?)).collect()
+}
+
+/// Waits on the calling thread, and cancels what runs if a signal handler raises.
+pub(crate) fn drive<F>(py: Python<'_>, held: &Arc<Held>, work: F) -> PyResult<F::Output>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let connection = held.connection().ok_or_else(gone).or_raise(py)?;
+    let outcome = interruptible(py, |give_up| connection.drive(work, give_up));
+    if outcome.is_err() {
+        // Nothing left to cancel is no error.
+        let _ = connection.cancel();
+    }
+    outcome
+}
+
+/// An operation on a connection, which is cancelled on the server if it is given up.
+pub(crate) fn operation<F>(connection: &Bound<'_, NativeConnection>, held: &Arc<Held>, work: F) -> Operation
+where
+    F: Future<Output = crate::aio::Finish> + Send + 'static,
+{
+    let operation = Operation::new(Some(connection.clone().into_any().unbind()), work);
+    match held.connection().map(Connection::cancel_handle) {
+        Some(handle) => operation.or(move || drop(handle.cancel())),
+        None => operation,
+    }
+}
+
+#[pymethods]
+impl NativeConnection {
+    #[pyo3(signature = (sql, params=None, *, first=None, cached=true, binary=false))]
+    #[allow(clippy::too_many_arguments)]
+    fn query(
+        &self,
+        py: Python<'_>,
+        sql: Sql,
+        params: Option<&Bound<'_, PyAny>>,
+        first: Option<String>,
+        cached: bool,
+        binary: bool,
+    ) -> PyResult<Vec<NativeResult>> {
+        let request = self.request(py)?;
+        let params = parameters(py, &request, params, binary)?;
+        let how = How { first, cached, binary };
+        self.listens(&request, &sql.0);
+        let (answers, notices) = drive(py, &request, run(&request, &sql.0, params.as_ref(), &how))?;
+        self.keep_notices(notices);
+        results(py, self, &request, answers.or_raise(py)?)
+    }
+
+    #[pyo3(signature = (sql, params=None, *, first=None, cached=true, binary=false))]
+    #[allow(clippy::too_many_arguments)]
+    fn query_async(
+        slf: &Bound<'_, Self>,
+        py: Python<'_>,
+        sql: Sql,
+        params: Option<&Bound<'_, PyAny>>,
+        first: Option<String>,
+        cached: bool,
+        binary: bool,
+    ) -> PyResult<Operation> {
+        let held = slf.get().held(py)?;
+        let params = parameters(py, &held, params, binary)?;
+        let how = How { first, cached, binary };
+        slf.get().listens(&held, &sql.0);
+        let (request, me) = (held.clone(), slf.clone().unbind());
+        Ok(operation(slf, &held, async move {
+            let request = Request::on(request);
+            let (answers, notices) = run(&request, &sql.0, params.as_ref(), &how).await;
+            finish(Ok(()), move |py, ()| {
+                let me = me.get();
+                me.keep_notices(notices);
+                let results = results(py, me, &request, answers.or_raise(py)?)?;
+                Ok(PyList::new(py, results)?.into_any().unbind())
+            })
+        }))
+    }
+
+    #[pyo3(signature = (sql, params, *, first=None, cached=true, binary=false, returning=false))]
+    #[allow(clippy::too_many_arguments)]
+    fn query_many(
+        &self,
+        py: Python<'_>,
+        sql: Sql,
+        params: &Bound<'_, PyAny>,
+        first: Option<String>,
+        cached: bool,
+        binary: bool,
+        returning: bool,
+    ) -> PyResult<(Vec<NativeResult>, i64)> {
+        let request = self.request(py)?;
+        let sets = sets(py, &request, params)?;
+        let how = How { first, cached, binary };
+        self.listens(&request, &sql.0);
+        let (outcome, notices) = drive(py, &request, run_many(&request, &sql.0, &sets, &how, returning))?;
+        self.keep_notices(notices);
+        let (answers, rows) = outcome.or_raise(py)?;
+        Ok((results(py, self, &request, answers)?, rows))
+    }
+
+    #[pyo3(signature = (sql, params, *, first=None, cached=true, binary=false, returning=false))]
+    #[allow(clippy::too_many_arguments)]
+    fn query_many_async(
+        slf: &Bound<'_, Self>,
+        py: Python<'_>,
+        sql: Sql,
+        params: &Bound<'_, PyAny>,
+        first: Option<String>,
+        cached: bool,
+        binary: bool,
+        returning: bool,
+    ) -> PyResult<Operation> {
+        let held = slf.get().held(py)?;
+        let sets = sets(py, &held, params)?;
+        let how = How { first, cached, binary };
+        slf.get().listens(&held, &sql.0);
+        let (request, me) = (held.clone(), slf.clone().unbind());
+        Ok(operation(slf, &held, async move {
+            let request = Request::on(request);
+            let (outcome, notices) = run_many(&request, &sql.0, &sets, &how, returning).await;
+            finish(Ok(()), move |py, ()| {
+                let me = me.get();
+                me.keep_notices(notices);
+                let (answers, rows) = outcome.or_raise(py)?;
+                let results = results(py, me, &request, answers)?;
+                Ok((results, rows).into_pyobject(py)?.into_any().unbind())
+            })
+        }))
+    }
+
+    #[pyo3(signature = (sql, oids=Vec::new()))]
+    fn describe(
+        &self,
+        py: Python<'_>,
+        sql: Sql,
+        oids: Vec<u32>,
+    ) -> PyResult<(Vec<u32>, Option<Vec<Column>>)> {
+        let request = self.request(py)?;
+        let connection = request.connection().ok_or_else(gone).or_raise(py)?;
+        let described = drive(py, &request, connection.exchange().describe(&sql.0, &oids))?;
+        Ok(description(described.or_raise(py)?))
+    }
+
+    #[pyo3(signature = (sql, oids=Vec::new()))]
+    fn describe_async(slf: &Bound<'_, Self>, py: Python<'_>, sql: Sql, oids: Vec<u32>) -> PyResult<Operation> {
+        let held = slf.get().held(py)?;
+        let request = held.clone();
+        Ok(operation(slf, &held, async move {
+            let request = Request::on(request);
+            let described = match request.connection() {
+                Some(connection) => connection.exchange().describe(&sql.0, &oids).await,
+                None => Err(gone()),
+            };
+            finish(described, |py, told| Ok(description(told).into_pyobject(py)?.into_any().unbind()))
+        }))
+    }
+}
+
+fn description(told: StatementDescription) -> (Vec<u32>, Option<Vec<Column>>) {
+    let columns = told.columns.map(|columns| columns.iter().cloned().map(Column::new).collect());
+    (told.parameters.to_vec(), columns)
+}

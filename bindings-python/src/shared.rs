@@ -1,0 +1,223 @@
+//! What is shared without Python: a pool as its connections know it, and one checkout as those know it who are inside a
+//! call on it.
+
+use std::collections::HashMap;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use leakpool::host::HostRuntime;
+use leakpool::{AcquireOptions, Host, CheckoutId, ConnectConfig, Connection, ErrorCode, Names, OPTIONS, Pool, Result, Settings, SiteId};
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tokio::runtime::Handle;
+
+/// A pool.
+pub(crate) struct PoolShared {
+    /// Not dropped in a forked child, where threads, sockets and locks are the parent's.
+    pub(crate) pool: ManuallyDrop<Pool>,
+    pub(crate) name: Arc<str>,
+    target: ConnectConfig,
+    /// The server's processes whose sessions were configured, by the slot of their checkouts.
+    configured: Mutex<HashMap<u64, u32>>,
+    /// Connections that were lent in an earlier one are closed when they come back.
+    epoch: AtomicU64,
+    /// Last: everything above may need it to end.
+    runtime: HostRuntime,
+}
+
+impl PoolShared {
+    pub(crate) fn new(pool: Pool, target: ConnectConfig, runtime: HostRuntime) -> Arc<PoolShared> {
+        let name = Arc::from(pool.name());
+        Arc::new(PoolShared {
+            pool: ManuallyDrop::new(pool),
+            name,
+            target,
+            configured: Mutex::default(),
+            epoch: AtomicU64::new(0),
+            runtime,
+        })
+    }
+
+    pub(crate) fn next_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        self.runtime.handle()
+    }
+
+    /// Where its sessions are, by libpq's names; never the password.
+    pub(crate) fn connect_info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let list = |text: &dyn Fn(&leakpool::Endpoint) -> String| {
+            self.target.endpoints.iter().map(text).collect::<Vec<_>>().join(",")
+        };
+        let info = PyDict::new(py);
+        info.set_item("user", &self.target.user)?;
+        info.set_item("dbname", &self.target.dbname)?;
+        info.set_item("host", list(&|endpoint| host(&endpoint.host)))?;
+        info.set_item("port", list(&|endpoint| endpoint.port.to_string()))?;
+        if let Some(options) = &self.target.options {
+            info.set_item("options", options)?;
+        }
+        Ok(info)
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let mut settings = Settings::defaults(Names::Python);
+        settings.pool = (*self.pool.options()).clone();
+        settings.leak = (*self.pool.policy()).clone();
+        settings
+    }
+
+    /// Puts settings in force, of which only those that may change while the pool runs differ.
+    pub(crate) fn reconfigure(&self, wanted: Settings) -> Result<()> {
+        let current = self.settings();
+        for option in OPTIONS.iter().filter(|option| !option.live) {
+            let (was, is) =
+                (current.get(Names::Python, option.python)?, wanted.get(Names::Python, option.python)?);
+            if was != is {
+                let rule = match option.name {
+                    "max_size" => "cannot be reconfigured: call resize()",
+                    _ => "cannot be changed while the pool runs",
+                };
+                return Err(leakpool::Error::option(option.python, is, rule));
+            }
+        }
+        self.pool.reconfigure(wanted.leak)
+    }
+
+    /// An idle connection at once.
+    pub(crate) fn lend_idle(self: &Arc<Self>, site: SiteId, options: AcquireOptions) -> Result<Option<Arc<Held>>> {
+        match self.pool.try_acquire_site(site, options) {
+            Ok(connection) => Ok(Some(Held::new(connection, self))),
+            Err(e) if e.code() == ErrorCode::NoneIdle => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A connection, when there is one.
+    pub(crate) fn lend(
+        self: &Arc<Self>,
+        site: SiteId,
+        options: AcquireOptions,
+    ) -> impl Future<Output = Result<Arc<Held>>> + Send + use<> {
+        let shared = self.clone();
+        let acquire = self.pool.acquire_site(site, options);
+        async move { Ok(Held::new(acquire.await?, &shared)) }
+    }
+
+    pub(crate) fn is_live(&self, id: CheckoutId) -> bool {
+        self.pool.checkouts().iter().any(|checkout| checkout.id == id)
+    }
+
+    /// True the first time that it is asked about a session.
+    pub(crate) fn is_new_session(&self, held: &Held) -> bool {
+        let Some(pid) = held.connection().and_then(Connection::backend_pid) else { return true };
+        let slot = held.id.to_u64() & 0xff_ffff;
+        self.configured.lock().insert(slot, pid) != Some(pid)
+    }
+
+    /// Whoever asks next is told that this session is new.
+    pub(crate) fn forget_session(&self, held: &Held) {
+        self.configured.lock().remove(&(held.id.to_u64() & 0xff_ffff));
+    }
+}
+
+impl Drop for PoolShared {
+    fn drop(&mut self) {
+        if self.pool.check_process().is_ok() {
+            // SAFETY: nobody can use it after this.
+            unsafe { ManuallyDrop::drop(&mut self.pool) };
+        }
+    }
+}
+
+fn host(host: &Host) -> String {
+    match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    }
+}
+
+/// One checkout. Whoever is inside a call on it shares it; the last one gives the connection back.
+pub(crate) struct Held {
+    /// Taken by `give_back` alone.
+    connection: Option<Connection>,
+    pub(crate) id: CheckoutId,
+    pub(crate) pool: Arc<PoolShared>,
+    broken: AtomicBool,
+    epoch: u64,
+    /// How many requests are under way.
+    pub(crate) requests: AtomicUsize,
+}
+
+impl Held {
+    fn new(connection: Connection, pool: &Arc<PoolShared>) -> Arc<Held> {
+        let id = connection.id();
+        Arc::new(Held {
+            connection: Some(connection),
+            id,
+            pool: pool.clone(),
+            broken: AtomicBool::new(false),
+            epoch: pool.epoch.load(Ordering::SeqCst),
+            requests: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let drained = self.epoch != self.pool.epoch.load(Ordering::SeqCst);
+        let broken = self.broken.load(Ordering::SeqCst) || drained;
+        self.connection.take().map_or(Ok(()), |connection| connection.release_checked(broken))
+    }
+
+    /// Gives it back: at once, or when the last call on it that is under way has returned.
+    pub(crate) fn give_back(self: Arc<Held>, broken: bool) -> Result<()> {
+        if broken {
+            self.broken.store(true, Ordering::SeqCst);
+        }
+        Arc::into_inner(self).map_or(Ok(()), |mut held| held.end())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Nobody is left who could be told.
+        let _ = self.end();
+    }
+}
+
+/// A request that is under way.
+pub(crate) struct Request(Arc<Held>);
+
+impl Request {
+    pub(crate) fn on(held: Arc<Held>) -> Request {
+        held.requests.fetch_add(1, Ordering::Relaxed);
+        Request(held)
+    }
+}
+
+impl std::ops::Deref for Request {
+    type Target = Arc<Held>;
+
+    fn deref(&self) -> &Arc<Held> {
+        &self.0
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Seconds of Python as a duration; zero for what is negative or no number.
+pub(crate) fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(if seconds > 0.0 { Duration::MAX } else { Duration::ZERO })
+}
