@@ -1,7 +1,7 @@
 //! This process: whether it is still the one that made something, and what there is one of in it.
 //!
 //! A forked child has no threads of ours, finds locks as they were held, and shares the parent's sockets: it must
-//! touch none of them. Besides detect/unwind.rs the only file with `unsafe`.
+//! touch none of them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once, Weak};

@@ -16,11 +16,10 @@ use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::failure::{Phase, Tried, server_error};
-use super::stream::Stream;
+use super::stream::{Link, Socket, Stream};
 use super::tls::{Begun, HostTls, Tls};
 use super::verify;
 use crate::config::duration::human;
@@ -100,12 +99,12 @@ impl Peer {
 
     async fn send_cancel(&self, pid: i32, secret: i32) -> io::Result<()> {
         let mut stream = match &self.place {
-            Place::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+            Place::Unix(path) => Stream::Plain(Socket::connect_unix(path).await?),
             Place::Tcp(address) => {
-                let tcp = TcpStream::connect(address).await?;
-                tcp.set_nodelay(true)?;
+                let tcp = Socket::connect_tcp(*address).await?;
+                SockRef::from(&**tcp.link()).set_tcp_nodelay(true)?;
                 match &self.tls {
-                    None => Stream::Tcp(tcp),
+                    None => Stream::Plain(tcp),
                     // Never without: the secret would cross the network in the clear.
                     Some(tls) => match tls.clone().required().begin(tcp, &self.label).await {
                         Ok(Begun::Encrypted(stream)) => Stream::Tls(stream),
@@ -324,7 +323,7 @@ impl<E: Establish> Attempt<'_, E> {
         if self.target.channel_binding == ChannelBinding::Require && transport.channel_binding.is_none() {
             let why = match transport.stream {
                 Stream::Tls(_) => "the server's certificate has none (its signature names no hash)",
-                Stream::Tcp(_) | Stream::Unix(_) => "the session is not over TLS",
+                Stream::Plain(_) => "the session is not over TLS",
             };
             let sentence = format!("{at}: channel_binding=require cannot be kept: {why}");
             return Err(Error::new(ErrorCode::TlsFailed, sentence));
@@ -367,20 +366,20 @@ impl<E: Establish> Attempt<'_, E> {
         };
         let (stream, socket, tls) = match place {
             Place::Unix(path) => {
-                let unix = UnixStream::connect(path).await.map_err(unreachable)?;
+                let unix = Socket::connect_unix(path).await.map_err(unreachable)?;
                 // On every system that we know, std's duplicate is CLOEXEC from the start.
-                let socket = unix.as_fd().try_clone_to_owned().map_err(unreachable)?;
-                (Stream::Unix(unix), socket, None)
+                let socket = unix.link().as_fd().try_clone_to_owned().map_err(unreachable)?;
+                (Stream::Plain(unix), socket, None)
             }
             Place::Tcp(address) => {
-                let tcp = TcpStream::connect(address).await.map_err(unreachable)?;
-                set_options(&tcp, self.target).map_err(unreachable)?;
-                let socket = tcp.as_fd().try_clone_to_owned().map_err(unreachable)?;
+                let tcp = Socket::connect_tcp(*address).await.map_err(unreachable)?;
+                set_options(tcp.link(), self.target).map_err(unreachable)?;
+                let socket = tcp.link().as_fd().try_clone_to_owned().map_err(unreachable)?;
                 match tls {
-                    None => (Stream::Tcp(tcp), socket, None),
+                    None => (Stream::Plain(tcp), socket, None),
                     Some(tls) => match tls.begin(tcp, at).await? {
                         Begun::Encrypted(stream) => (Stream::Tls(stream), socket, Some(tls)),
-                        Begun::Plain(tcp) => (Stream::Tcp(tcp), socket, None),
+                        Begun::Plain(tcp) => (Stream::Plain(tcp), socket, None),
                     },
                 }
             }
@@ -390,7 +389,7 @@ impl<E: Establish> Attempt<'_, E> {
                 let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
                 chain.first().and_then(verify::channel_binding)
             }
-            Stream::Tcp(_) | Stream::Unix(_) => None,
+            Stream::Plain(_) => None,
         };
         let peer = Arc::new(Peer { place: place.clone(), label: endpoint.to_string(), tls });
         Ok(Transport { stream, socket, peer, channel_binding })
@@ -407,9 +406,9 @@ fn named(endpoint: &Endpoint, place: &Place) -> String {
     }
 }
 
-fn set_options(tcp: &TcpStream, target: &ConnectConfig) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
+fn set_options(tcp: &Link, target: &ConnectConfig) -> io::Result<()> {
     let socket = SockRef::from(tcp);
+    socket.set_tcp_nodelay(true)?;
     let wanted = &target.keepalive;
     if wanted.enabled {
         let mut keepalive = TcpKeepalive::new();

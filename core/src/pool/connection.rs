@@ -3,8 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::mem;
-use std::ops::{Deref, DerefMut};
-use std::pin::Pin;
+use std::ops::{ControlFlow, Deref, DerefMut};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 
@@ -125,7 +125,14 @@ impl Connection {
     /// For hosts whose threads block: waits for a future that asks something of this connection, reading and writing
     /// its socket on the calling thread. Every [`SLICE`](crate::host::SLICE), `give_up` is asked; once it says true, the
     /// future is dropped, and there is no output.
-    pub fn drive<F: Future>(&self, future: F, give_up: impl FnMut() -> bool) -> Option<F::Output> {
+    pub fn drive<F: Future>(&self, future: F, mut give_up: impl FnMut() -> bool) -> Option<F::Output> {
+        let mut future = pin!(future);
+        if self.shared.process.is_current()
+            && let Some(wheel) = self.control.wheel()
+            && let ControlFlow::Break(output) = wheel.drive(&self.control, future.as_mut(), &mut give_up)
+        {
+            return output;
+        }
         crate::host::wait(&self.shared.runtime, future, give_up)
     }
 

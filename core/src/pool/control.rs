@@ -24,6 +24,8 @@ use super::exchange::transport::Request;
 use super::manager::Manager;
 use super::revoke::Ending;
 use super::shared::Shared;
+use super::stream::{Link, Socket, Turn};
+use super::wheel::{WeakWheel, Wheel};
 use crate::clock::Nanos;
 use crate::detect::checkout::{Slot, State, Traffic};
 use crate::detect::event::{RemoveReason, Revocation};
@@ -46,7 +48,9 @@ pub(crate) struct Parked {
 /// it is on the wire, because queueing it wakes the task.
 pub(crate) struct Task {
     state: AtomicU8,
+    /// The runtime's task.
     inner: AtomicWaker,
+    turn: Arc<Turn>,
 }
 
 const IDLE: u8 = 0;
@@ -54,13 +58,36 @@ const WOKEN: u8 = 1;
 const POLLING: u8 = 2;
 
 impl Task {
-    fn new() -> Arc<Task> {
-        Arc::new(Task { state: AtomicU8::new(WOKEN), inner: AtomicWaker::new() })
+    fn new(turn: Arc<Turn>) -> Arc<Task> {
+        Arc::new(Task { state: AtomicU8::new(WOKEN), inner: AtomicWaker::new(), turn })
     }
 
-    /// The runtime polls the task.
-    pub(crate) fn begin_poll(&self, waker: &Waker) {
-        self.inner.register(waker);
+    /// Whom to wake from now on.
+    pub(super) fn register(&self, runtime: &Waker) {
+        self.inner.register(runtime);
+    }
+
+    /// Wakes the runtime's task, whoever is at the wheel.
+    pub(super) fn rouse(&self) {
+        self.state.store(WOKEN, Ordering::SeqCst);
+        self.inner.wake();
+    }
+
+    /// There is something to do, and whoever says so sees to it that somebody does it.
+    pub(super) fn note(&self) {
+        self.state.store(WOKEN, Ordering::SeqCst);
+    }
+
+    pub(super) fn turn(&self) -> &Turn {
+        &self.turn
+    }
+
+    pub(super) fn is_woken(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == WOKEN
+    }
+
+    /// Somebody polls the driver.
+    pub(crate) fn begin_poll(&self) {
         self.state.store(POLLING, Ordering::SeqCst);
         // Before the observer looks whether the checkout was revoked: see `end_session`.
         fence(Ordering::SeqCst);
@@ -83,7 +110,10 @@ impl Wake for Task {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.state.store(WOKEN, Ordering::SeqCst);
-        self.inner.wake();
+        // A caller at the wheel looks at the state before it lets go.
+        if !self.turn.by_caller.load(Ordering::SeqCst) {
+            self.inner.wake();
+        }
     }
 }
 
@@ -128,6 +158,9 @@ pub(crate) struct Control {
     pub(crate) detector: Arc<Detector>,
     pub(crate) shared: Weak<Shared>,
     pub(crate) task: Arc<Task>,
+    /// The socket, as long as the session has it.
+    pub(super) link: Weak<Link>,
+    wheel: OnceLock<WeakWheel>,
     pub(crate) parked: Mutex<Parked>,
     /// Set once, when the session is taken away from its holder: the fence.
     pub(crate) revocation: OnceLock<Arc<Revocation>>,
@@ -173,7 +206,8 @@ impl Control {
         shared: &Arc<Shared>,
         slot: Arc<Lease>,
         peer: Arc<Peer>,
-        socket: OwnedFd,
+        open: &Socket,
+        duplicate: OwnedFd,
         expires_at: Nanos,
     ) -> Arc<Control> {
         let detector = shared.detector.clone();
@@ -183,7 +217,9 @@ impl Control {
             slot,
             detector,
             shared: Arc::downgrade(shared),
-            task: Task::new(),
+            task: Task::new(open.turn().clone()),
+            link: Arc::downgrade(open.link()),
+            wheel: OnceLock::new(),
             parked: Mutex::default(),
             revocation: OnceLock::new(),
             closing: AtomicBool::new(false),
@@ -192,7 +228,7 @@ impl Control {
             read_blocked: AtomicBool::new(false),
             key: AtomicU64::new(0),
             peer,
-            socket: Mutex::new(Some(socket)),
+            socket: Mutex::new(Some(duplicate)),
             requests: Mutex::default(),
             statements: Mutex::default(),
             parameters: Mutex::default(),
@@ -240,6 +276,28 @@ impl Control {
         self.ended.load(Ordering::Acquire)
     }
 
+    pub(super) fn set_wheel(&self, wheel: WeakWheel) {
+        let _ = self.wheel.set(wheel);
+    }
+
+    /// Where the connection is driven, until its task has ended.
+    pub(super) fn wheel(&self) -> Option<Arc<Wheel>> {
+        self.wheel.get()?.upgrade()
+    }
+
+    /// An idle connection that a caller drove last is not watched by the runtime: look whether it is still there.
+    pub(super) fn look(&self) {
+        if !self.task.turn().watched.load(Ordering::Acquire)
+            && let Some(wheel) = self.wheel()
+        {
+            wheel.look(self);
+        }
+    }
+
+    pub(super) fn has_requests(&self) -> bool {
+        !self.requests.lock().is_empty()
+    }
+
     /// Queues a raw request and wakes the task.
     pub(crate) fn request(&self, request: Request) {
         self.queue(request);
@@ -253,7 +311,14 @@ impl Control {
 
     /// Something was queued. A task that has ended meanwhile does not look at it any more.
     pub(crate) fn requested(&self) {
-        self.task.wake_by_ref();
+        // Noted before anybody looks: whoever drives at this moment drives once more.
+        self.task.note();
+        if !self.task.turn().by_caller.load(Ordering::SeqCst) {
+            match self.wheel() {
+                Some(wheel) => wheel.help(self),
+                None => self.task.rouse(),
+            }
+        }
         if self.is_ended() {
             self.drop_requests();
         }

@@ -1,5 +1,5 @@
-//! The task of one connection: it drives `tokio-postgres`, forwards notifications, and cleans up and gives back
-//! what was returned unsettled, so that a release never waits.
+//! What one connection does: it drives `tokio-postgres`, forwards notifications, and cleans up and gives back what was
+//! returned unsettled, so that a release never waits. Who polls it, and when, is the business of `wheel.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -31,12 +31,41 @@ pub(crate) struct Driver {
     cleaning: Option<Cleaning>,
     /// The generation for which a dirty release was told.
     told: u64,
+    ended: bool,
 }
 
 impl Driver {
     pub(crate) fn new(connection: WireConnection, control: Arc<Control>) -> Driver {
         let waker = Waker::from(control.task.clone());
-        Driver { connection, control, waker, cleaning: None, told: 0 }
+        Driver { connection, control, waker, cleaning: None, told: 0, ended: false }
+    }
+
+    /// Does what can be done without waiting. True when the session has ended.
+    pub(super) fn run(&mut self) -> bool {
+        loop {
+            if self.ended {
+                return true;
+            }
+            self.control.task.begin_poll();
+            if self.drive() {
+                self.ended = true;
+                self.control.task_ended();
+                return true;
+            }
+            if self.clean() {
+                continue;
+            }
+            let mut traffic = self.control.traffic();
+            let unread = traffic.effectful > 0 && !self.control.read_blocked.load(Ordering::Acquire);
+            if unread != traffic.unread {
+                traffic.unread = unread;
+                self.control.slot.stamps.set_traffic(traffic);
+            }
+            // If something woke the task since the poll began, it is polled again, and settles then.
+            if !self.control.task.end_poll() || !self.settle() {
+                return false;
+            }
+        }
     }
 
     /// Drives the connection as far as it goes. True when it has ended.
@@ -166,34 +195,6 @@ fn dirt(control: &Control) -> Option<DirtyReason> {
         Activity::Idle => None,
         Activity::IdleInTransaction => Some(DirtyReason::InTransaction),
         Activity::IdleInFailedTransaction => Some(DirtyReason::InFailedTransaction),
-    }
-}
-
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        loop {
-            this.control.task.begin_poll(cx.waker());
-            if this.drive() {
-                this.control.task_ended();
-                return Poll::Ready(());
-            }
-            if this.clean() {
-                continue;
-            }
-            let mut traffic = this.control.traffic();
-            let unread = traffic.effectful > 0 && !this.control.read_blocked.load(Ordering::Acquire);
-            if unread != traffic.unread {
-                traffic.unread = unread;
-                this.control.slot.stamps.set_traffic(traffic);
-            }
-            // If something woke the task since the poll began, it is polled again, and settles then.
-            if !this.control.task.end_poll() || !this.settle() {
-                return Poll::Pending;
-            }
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::driver::{Driver, WireConnection};
 use super::manager::Conn;
 use super::shared::Shared;
 use super::stream::Stream;
+use super::wheel::Wheel;
 use super::wire::Observed;
 use crate::clock::{Nanos, nanos};
 use crate::error::Result;
@@ -51,13 +52,17 @@ impl Establish for Making {
         config: &tokio_postgres::Config,
     ) -> Result<Session, tokio_postgres::Error> {
         let Transport { stream, socket, peer, channel_binding } = transport;
-        let control = Control::new(&self.shared, self.slot.clone(), peer, socket, self.expires_at);
+        let control =
+            Control::new(&self.shared, self.slot.clone(), peer, stream.socket(), socket, self.expires_at);
         let observed = Observed::new(stream, control.clone(), channel_binding);
         let (client, connection): (Client, WireConnection) =
             config.connect_raw(observed, PassThrough).await?;
         // Only now: an attempt that fails never has a task, and a close does not wait for it.
         control.task_began(&self.shared);
-        let task = self.shared.runtime.spawn(Driver::new(connection, control.clone()));
+        let task = self
+            .shared
+            .runtime
+            .spawn(Wheel::begin(Driver::new(connection, control.clone()), control.clone()));
         Ok(Session { client, task, control })
     }
 

@@ -25,6 +25,7 @@ mod tombstone;
 mod transaction;
 mod upkeep;
 pub(crate) mod verify;
+mod wheel;
 mod wire;
 
 #[cfg(test)]

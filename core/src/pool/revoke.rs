@@ -12,15 +12,14 @@ use std::task::Wake;
 use std::thread;
 use std::time::Duration;
 
-use socket2::{Domain, Socket};
+use socket2::Domain;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::connect::Peer;
 use super::control::Control;
-use super::stream::Stream;
+use super::stream::{Link, Socket};
 use crate::detect::checkout::{CheckoutId, State};
 use crate::error::{Error, ErrorCode, Result};
 use crate::process::{OfProcess, Process, Singleton};
@@ -191,12 +190,10 @@ async fn end(session: Ending) {
 }
 
 /// The duplicate as a stream of this thread's event loop.
-fn stream(socket: OwnedFd) -> io::Result<Stream> {
-    let socket = Socket::from(socket);
+fn stream(socket: OwnedFd) -> io::Result<Socket> {
+    let socket = socket2::Socket::from(socket);
     socket.set_nonblocking(true)?;
-    Ok(if socket.domain()? == Domain::UNIX {
-        Stream::Unix(UnixStream::from_std(OwnedFd::from(socket).into())?)
-    } else {
-        Stream::Tcp(TcpStream::from_std(OwnedFd::from(socket).into())?)
-    })
+    let unix = socket.domain()? == Domain::UNIX;
+    let socket = OwnedFd::from(socket);
+    Ok(Socket::new(if unix { Link::Unix(socket.into()) } else { Link::Tcp(socket.into()) }))
 }

@@ -290,3 +290,31 @@ async fn identity(s: &Session) -> (i32, i32) {
     sent.unwrap();
     identity
 }
+
+#[test]
+fn a_thread_drives_what_is_encrypted_too() {
+    use crate::exchange::{Param, Query};
+    use crate::{Pool, host};
+    let Some(c) = Cluster::running() else { return };
+    let runtime = host::runtime().unwrap();
+    let ca = c.certificates.text("ca.crt");
+    let port = c.port;
+    let tcp =
+        format!("host=db.leakpool.test hostaddr=127.0.0.1 port={port} sslmode=verify-full sslrootcert={ca}");
+    for place in [tcp, format!("host={} port={port}", c.socket_dir())] {
+        let dsn = format!("{place} user=trusted_user dbname=postgres");
+        let pool = Pool::builder().dsn(&dsn).max_size(1).runtime(runtime.handle().clone()).build().unwrap();
+        for i in 0..100_usize {
+            let held = host::wait(runtime.handle(), pool.acquire(), || false).unwrap().unwrap();
+            // Now and then more than any buffer takes, both ways.
+            let long = "x".repeat(if i % 50 == 0 { 5 << 20 } else { i });
+            let params = [Param::text(long.as_bytes())];
+            let query = Query::new("SELECT $1 || 'y'").params(&params);
+            let answer = async { held.exchange().extended(&query).await?.one().await };
+            let answer = held.drive(answer, || false).unwrap().unwrap();
+            let value = answer.rows[0].get(0).unwrap();
+            assert!(value.len() == long.len() + 1 && value.ends_with(b"y"), "{}", value.len());
+        }
+        assert_eq!(pool.metrics().created, 1);
+    }
+}

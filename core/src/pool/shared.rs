@@ -225,6 +225,7 @@ impl Shared {
             // Completes in its first poll: the wait is zero, and creating and recycling never wait.
             let got = pin!(self.idle.timeout_get(&NOW)).poll(&mut Context::from_waker(Waker::noop()));
             let Poll::Ready(Ok(object)) = got else { return None };
+            object.control.look();
             match self.unfit(&object.control, now) {
                 None => return Some(object),
                 Some(reason) => self.discard(Object::take(object), reason),

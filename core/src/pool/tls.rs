@@ -14,10 +14,10 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::stream::Socket;
 use super::verify::Verifier;
 use crate::config::{ConnectConfig, Host, RootCertificates, SslMode, SslNegotiation};
 use crate::error::{Error, ErrorCode, Result};
@@ -43,9 +43,9 @@ pub(crate) struct HostTls {
 
 /// What became of the attempt to begin TLS.
 pub(crate) enum Begun {
-    Encrypted(Box<TlsStream<TcpStream>>),
+    Encrypted(Box<TlsStream<Socket>>),
     /// The server has no TLS, and `prefer` takes it without; the stream is as it was.
-    Plain(TcpStream),
+    Plain(Socket),
 }
 
 impl fmt::Debug for HostTls {
@@ -130,7 +130,7 @@ impl HostTls {
     ///
     /// # Errors
     /// `TlsFailed`, with a sentence that names `at`; `Unreachable` if the server goes away instead.
-    pub(crate) async fn begin(&self, mut tcp: TcpStream, at: &str) -> Result<Begun> {
+    pub(crate) async fn begin(&self, mut tcp: Socket, at: &str) -> Result<Begun> {
         if !self.tls.direct {
             let answer = ask(&mut tcp).await.map_err(|e| {
                 Error::new(ErrorCode::Unreachable, format!("{at} went away when asked for TLS: {e}"))
@@ -179,7 +179,7 @@ impl HostTls {
     }
 }
 
-async fn ask(tcp: &mut TcpStream) -> io::Result<u8> {
+async fn ask(tcp: &mut Socket) -> io::Result<u8> {
     let mut request = BytesMut::new();
     frontend::ssl_request(&mut request);
     tcp.write_all(&request).await?;

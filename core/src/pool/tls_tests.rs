@@ -48,7 +48,7 @@ async fn shake(name: &str, parameters: &str, alpn: Option<&[u8]>) -> Result<Begu
             let _ = stream.read(&mut [0; 1]).await;
         }
     });
-    let tcp = TcpStream::connect(address).await.unwrap();
+    let tcp = Socket::connect_tcp(address).await.unwrap();
     let tls = Tls::new(&target)?.expect("TLS is wanted");
     tls.for_host(&target.endpoints[0].host, LOOPBACK, target.sslmode)?.begin(tcp, "db1:5432").await
 }
@@ -70,7 +70,7 @@ fn fails(result: Result<Begun>, sentence: &str) {
 }
 
 #[track_caller]
-fn encrypted(result: Result<Begun>) -> Box<TlsStream<TcpStream>> {
+fn encrypted(result: Result<Begun>) -> Box<TlsStream<Socket>> {
     match result.unwrap() {
         Begun::Encrypted(stream) => stream,
         Begun::Plain(_) => panic!("not encrypted"),

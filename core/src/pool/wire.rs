@@ -79,6 +79,8 @@ pub(crate) struct Observed<S> {
     client_waits: bool,
     /// What was read while an exchange was active and is not routed yet.
     buffered: BytesMut,
+    /// How much the next read of an answer may bring, at least.
+    room: usize,
     /// What is routed to tokio-postgres and not fetched yet.
     to_client: BytesMut,
     tombstone: Option<Tombstone>,
@@ -91,6 +93,9 @@ enum Goodbye {
     Sending { sent: usize },
     Said,
 }
+
+const SHORT_READ: usize = 8 * 1024;
+const LONG_READ: usize = 32 * 1024;
 
 /// Terminate (PostgreSQL manual, "Message Formats").
 const TERMINATE: [u8; 5] = [b'X', 0, 0, 0, 4];
@@ -349,6 +354,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             active: None,
             client_waits: false,
             buffered: BytesMut::new(),
+            room: SHORT_READ,
             to_client: BytesMut::new(),
             tombstone: None,
             goodbye: Goodbye::NotYet,
@@ -474,8 +480,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             }
             self.pump(cx)?;
             let Some(inner) = self.inner.as_mut() else { return Poll::Ready(Ok(())) };
-            self.buffered.reserve(8192);
+            self.buffered.reserve(self.room);
+            let room = self.buffered.capacity() - self.buffered.len();
             let read = pin!(inner.read_buf(&mut self.buffered)).poll(cx);
+            if let Poll::Ready(Ok(n)) = read {
+                // A long answer is read in longer pieces.
+                self.room = if n == room { LONG_READ } else { SHORT_READ };
+            }
             self.observer.session.control.read_blocked.store(read.is_pending(), Ordering::Release);
             if ready!(read)? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));

@@ -9,6 +9,7 @@ mod activity;
 mod basics;
 mod books;
 mod child;
+mod drive;
 mod exchange;
 mod independence;
 mod mistakes;

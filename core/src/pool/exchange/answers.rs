@@ -15,7 +15,7 @@ use super::decode::{self, Malformed};
 use super::fields::Notice;
 use super::plan::{First, Plan, Undo, is_stale};
 use super::reader::{Read, Reader};
-use super::values::{Column, RawRow, Tag};
+use super::values::{Column, RawRow, RowBlock, Tag};
 use crate::detect::checkout::TransactionStatus;
 use crate::error::{Error, ErrorCode, Result};
 use crate::pool::protocol::back;
@@ -32,6 +32,30 @@ pub enum Item {
     End(Ending),
     /// A notice; it may come at any point.
     Notice(Notice),
+}
+
+/// A larger piece of an answer: see [`Item`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Block {
+    /// The columns of the rows that follow.
+    Columns(Arc<[Column]>),
+    /// Some rows.
+    Rows(RowBlock),
+    /// The result is over.
+    End(Ending),
+    /// A notice; it may come at any point.
+    Notice(Notice),
+}
+
+impl From<Item> for Block {
+    fn from(item: Item) -> Block {
+        match item {
+            Item::Columns(columns) => Block::Columns(columns),
+            Item::Row(row) => Block::Rows(row.into()),
+            Item::End(ending) => Block::End(ending),
+            Item::Notice(notice) => Block::Notice(notice),
+        }
+    }
 }
 
 /// How a result ended.
@@ -76,7 +100,7 @@ impl Answer {
 
 /// The answer to one request: a stream of [`Item`]s that ends after the last one, or with the request's error.
 ///
-/// It is read no faster than you take it: when some 32 KiB wait, the server waits, and the checkout's activity is
+/// It is read no faster than you take it: when some 32 to 160 KiB wait, the server waits, and the checkout's activity is
 /// [`Stalled`](crate::Activity::Stalled). Dropped in the middle, the rest is read and thrown away by the
 /// connection's own task, and the connection stays usable (a statement that runs goes on running: see
 /// [`Connection::cancel`](crate::Connection::cancel)). Once the checkout is released, the answer ends with
@@ -130,6 +154,15 @@ impl Answers {
     /// `Unsupported` if the SQL was a `COPY … FROM STDIN`.
     pub async fn next(&mut self) -> Option<Result<Item>> {
         poll_fn(|cx| self.poll_item(cx)).await
+    }
+
+    /// The same in larger pieces, for those who decode many rows: as many rows at once as one read from the socket
+    /// brought. May be mixed with [`next`](Answers::next). Cancel-safe.
+    ///
+    /// # Errors
+    /// As for [`next`](Answers::next).
+    pub async fn next_block(&mut self) -> Option<Result<Block>> {
+        poll_fn(|cx| self.poll_block(cx)).await
     }
 
     /// All results. On an error, the notices that came before it are in [`notices`](Answers::notices).
@@ -235,6 +268,35 @@ impl Answers {
         loop {
             if let Some(item) = self.ahead.pop_front() {
                 return Poll::Ready(Some(Ok(item)));
+            }
+            if let Some(e) = self.failure.take() {
+                return Poll::Ready(Some(Err(e)));
+            }
+            if self.reader.is_over() {
+                return Poll::Ready(None);
+            }
+            ready!(self.poll_step(cx));
+        }
+    }
+
+    fn poll_block(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Block>>> {
+        loop {
+            if self.ahead.is_empty() && self.failure.is_none() && self.plan.first != First::Awaited {
+                ready!(self.reader.poll_fill(cx));
+                let columns = self.columns.as_ref().map_or(0, |columns| columns.len());
+                if self.columns.is_some() {
+                    match self.reader.rows(columns) {
+                        Ok(Some(rows)) => return Poll::Ready(Some(Ok(Block::Rows(rows)))),
+                        Ok(None) => {}
+                        Err(Malformed) => {
+                            let e = self.reader.origin.violated("a row is malformed");
+                            self.failure = Some(self.reader.refuse(e));
+                        }
+                    }
+                }
+            }
+            if let Some(item) = self.ahead.pop_front() {
+                return Poll::Ready(Some(Ok(item.into())));
             }
             if let Some(e) = self.failure.take() {
                 return Poll::Ready(Some(Err(e)));

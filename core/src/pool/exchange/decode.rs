@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::values::{Column, Format, RawRow, Tag};
+use super::values::{Column, Format, RawRow, RowBlock, Tag};
+use crate::pool::protocol::back;
 
 /// A body that is not what its tag says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,9 +115,23 @@ pub(crate) fn parameters(body: &[u8]) -> Result<Arc<[u32]>, Malformed> {
     Ok(oids.into())
 }
 
-/// DataRow. Walked once, so that whoever reads the row later meets no surprise.
-pub(crate) fn row(mut bytes: Bytes) -> Result<RawRow, Malformed> {
-    let mut body = Body::of(&bytes);
+/// Cuts off the rows at the front, each of which must have this many values. `None` if there is none.
+pub(crate) fn rows(bytes: &mut Bytes, columns: usize) -> Result<Option<RowBlock>, Malformed> {
+    let (mut len, mut end) = (0, 0);
+    while let Some([back::DATA_ROW, a, b, c, d]) = bytes.get(end..end + 5) {
+        let next = end + (u32::from_be_bytes([*a, *b, *c, *d]) as usize).max(4) + 1;
+        let Some(body) = bytes.get(end + 5..next) else { break };
+        if check_row(body)? != columns {
+            return Err(Malformed);
+        }
+        (len, end) = (len + 1, next);
+    }
+    Ok((len > 0).then(|| RowBlock::new(len, bytes.split_to(end))))
+}
+
+/// How many values a DataRow has.
+fn check_row(body: &[u8]) -> Result<usize, Malformed> {
+    let mut body = Body::of(body);
     let len = body.u16()?;
     for _ in 0..len {
         match body.i32()? {
@@ -127,6 +142,13 @@ pub(crate) fn row(mut bytes: Bytes) -> Result<RawRow, Malformed> {
         }
     }
     body.end()?;
+    Ok(usize::from(len))
+}
+
+/// DataRow. Walked once, so that whoever reads the row later meets no surprise.
+pub(crate) fn row(mut bytes: Bytes) -> Result<RawRow, Malformed> {
+    check_row(&bytes)?;
+    let len = Body::of(&bytes).u16()?;
     Ok(RawRow::new(len, bytes.split_off(2)))
 }
 
@@ -228,6 +250,24 @@ mod tests {
                 assert!(!decoder(&sample[..len]), "{len} bytes of {sample:?}");
             }
         }
+    }
+
+    #[test]
+    fn rows_are_cut_off_together() {
+        let row = [&[b'D', 0, 0, 0, 15][..], &[0, 2, 0, 0, 0, 1, b'x', 255, 255, 255, 255]].concat();
+        let bytes = [&row[..], &row, &row[..9]].concat();
+        let mut rest = Bytes::from(bytes.clone());
+        let block = rows(&mut rest, 2).unwrap().unwrap();
+        assert_eq!((block.len(), block.messages().len(), rest.len()), (2, 32, 9));
+        for row in &block {
+            assert_eq!(row.collect::<Vec<_>>(), [Some(&b"x"[..]), None]);
+        }
+        assert_eq!(block.iter().count(), 2);
+        assert_eq!(rows(&mut rest, 2), Ok(None), "half a row waits for its rest");
+        assert_eq!(rows(&mut Bytes::from(bytes), 3), Err(Malformed), "it has two values");
+        assert_eq!(rows(&mut Bytes::from_static(b"C\0\0\0\x05\0"), 0), Ok(None));
+        let short = [&row[..12], &[0, 0, 0, 9]].concat();
+        assert_eq!(rows(&mut short.into(), 2), Err(Malformed));
     }
 
     #[test]

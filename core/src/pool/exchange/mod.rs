@@ -52,11 +52,11 @@ use super::tombstone;
 use crate::detect::checkout::TransactionStatus;
 use crate::error::{Error, ErrorCode, Result};
 
-pub use self::answers::{Answer, Answers, Ending, Item};
+pub use self::answers::{Answer, Answers, Block, Ending, Item};
 pub use self::copy::{CopyIn, CopyOut};
 pub use self::fields::{Fields, Notice, ServerError};
 pub use self::query::Query;
-pub use self::values::{Column, Format, Formats, Param, RawRow, Tag, Values};
+pub use self::values::{Column, Format, Formats, Param, RawRow, RowBlock, Rows, Tag, Values};
 
 impl Connection {
     /// The raw exchange on this connection. See [`exchange`](crate::exchange).

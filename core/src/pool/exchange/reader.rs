@@ -11,6 +11,7 @@ use futures_core::Stream;
 use super::decode::{self, Malformed};
 use super::fields::{Fields, Notice, ServerError};
 use super::transport::Chunk;
+use super::values::RowBlock;
 use crate::detect::checkout::{CheckoutId, State, TransactionStatus};
 use crate::error::{Error, ErrorCode, Result};
 use crate::pool::connection::force_released;
@@ -169,6 +170,25 @@ impl Reader {
                 _ => return Poll::Ready(Read::Message(tag, body)),
             }
         }
+    }
+
+    /// Ready once there is a message to look at, or none will come.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.rest.is_empty()
+            && let Some(replies) = self.replies.as_mut()
+        {
+            match ready!(Pin::new(replies).poll_next(cx)) {
+                Some(Chunk { messages }) => self.rest = messages,
+                // `poll` finds the same, and says what it means.
+                None => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// The rows that come next, if any do.
+    pub(crate) fn rows(&mut self, columns: usize) -> Result<Option<RowBlock>, Malformed> {
+        decode::rows(&mut self.rest, columns)
     }
 
     fn broken(&mut self, tag: u8, e: Malformed) -> Read {

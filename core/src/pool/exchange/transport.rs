@@ -9,7 +9,7 @@ use futures_channel::mpsc;
 use futures_core::Stream;
 
 /// How many pieces of an answer may wait for a slow reader, besides the one that it reads. A piece is what one read
-/// from the socket gave: some 8 KiB, or one whole message if that is longer.
+/// from the socket gave: 8 to 32 KiB, or one whole message if that is longer.
 pub(crate) const PIECES: usize = 4;
 
 /// A raw request: bytes that are whole messages and end with what the server answers by a ReadyForQuery.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// How a value travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -98,7 +98,7 @@ pub struct Column {
     pub format: Format,
 }
 
-/// One row, as the server sent it. It keeps the piece of the answer alive that it lies in (some 8 KiB, or more for
+/// One row, as the server sent it. It keeps the piece of the answer alive that it lies in (8 to 32 KiB, or more for
 /// longer rows): copy out what is kept for long.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawRow {
@@ -155,7 +155,90 @@ impl fmt::Debug for RawRow {
     }
 }
 
-/// The values of a [`RawRow`].
+/// Consecutive rows of one result, in one piece of memory: what one read from the socket brought.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RowBlock {
+    len: usize,
+    /// Whole DataRow messages. Checked when they were decoded.
+    messages: Bytes,
+}
+
+impl RowBlock {
+    pub(crate) fn new(len: usize, messages: Bytes) -> RowBlock {
+        RowBlock { len, messages }
+    }
+
+    /// How many rows it has; at least one.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The rows as they came: DataRow messages (PostgreSQL manual, "Message Formats"), one after the other. Each has as
+    /// many values as the result has columns.
+    pub fn messages(&self) -> &Bytes {
+        &self.messages
+    }
+
+    /// The values of each row, in order.
+    pub fn iter(&self) -> Rows<'_> {
+        Rows { rest: &self.messages }
+    }
+}
+
+impl<'a> IntoIterator for &'a RowBlock {
+    type Item = Values<'a>;
+    type IntoIter = Rows<'a>;
+
+    fn into_iter(self) -> Rows<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for RowBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the values: they may be secrets.
+        f.debug_struct("RowBlock").field("len", &self.len).field("bytes", &self.messages.len()).finish()
+    }
+}
+
+impl From<RawRow> for RowBlock {
+    /// A row that was decoded alone, as the message that it came in.
+    fn from(row: RawRow) -> RowBlock {
+        let mut message = BytesMut::with_capacity(row.values.len() + 7);
+        message.put_u8(b'D');
+        message.put_u32(row.values.len() as u32 + 6);
+        message.put_u16(row.len);
+        message.put_slice(&row.values);
+        RowBlock::new(1, message.freeze())
+    }
+}
+
+/// The rows of a [`RowBlock`].
+#[derive(Clone)]
+pub struct Rows<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = Values<'a>;
+
+    fn next(&mut self) -> Option<Values<'a>> {
+        // Tag and length of the message, the count of values.
+        let (&[_, a, b, c, d, e, f], _) = self.rest.split_first_chunk()?;
+        let (message, rest) = self.rest.split_at_checked(u32::from_be_bytes([a, b, c, d]) as usize + 1)?;
+        self.rest = rest;
+        Some(Values { left: u16::from_be_bytes([e, f]), rest: message.get(7..)? })
+    }
+}
+
+impl fmt::Debug for Rows<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").field("bytes", &self.rest.len()).finish()
+    }
+}
+
+/// The values of a [`RawRow`], or of a row of a [`RowBlock`].
 #[derive(Clone)]
 pub struct Values<'a> {
     left: u16,
