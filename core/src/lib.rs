@@ -24,10 +24,10 @@ mod process;
 pub use alert::{CheckOut, Events, LeakDetector, StillOut, Subscription, Touch};
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
 pub use config::{
-    ChannelBinding, ConnectConfig, Endpoint, ForceReleaseWhen, Host, Keepalive, LeakPolicy, LoadBalanceHosts,
-    Names, OPTIONS, OptionKind, OptionSpec, OptionValue, PoolOptions, Reset, RootCertificates, Secret,
-    Settings, SqlText, SslMode, SslNegotiation, StackCapture, TargetSessionAttrs, duration_from_millis,
-    duration_from_secs,
+    ChangingPassword, ChannelBinding, ConnectConfig, Endpoint, ForceReleaseWhen, Host, Keepalive, LeakPolicy,
+    LoadBalanceHosts, Names, OPTIONS, OptionKind, OptionSpec, OptionValue, PoolOptions, Reset,
+    RootCertificates, Secret, Settings, SqlText, SslMode, SslNegotiation, StackCapture, TargetSessionAttrs,
+    duration_from_millis, duration_from_secs,
 };
 pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};
 pub use detect::event::*;
@@ -41,7 +41,7 @@ pub use monitor::{Metrics, PoolStatus, leak_text};
 pub use pool::exchange;
 pub use pool::{
     AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool,
-    PoolBuilder,
+    PoolBuilder, Session,
 };
 
 /// The README's examples are compiled.

@@ -6,7 +6,9 @@
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, debug, error, info, trace, warn};
 
+use crate::detect::checkout::CheckoutId;
 use crate::detect::event::{Event, EventData, EventKind};
+use crate::detect::site::Site;
 
 /// At which level an event of this kind is logged.
 pub(super) const fn level(kind: EventKind) -> Level {
@@ -62,6 +64,16 @@ macro_rules! about {
     ($level:ident, $event:expr, $checkout:expr, $($text:tt)+) => {
         line!($level, $event, checkout = %$checkout.id, site = %$checkout.site.resolve().culprit, $($text)+)
     };
+}
+
+/// Adds the place to a leak that was logged without it.
+pub(crate) fn place(pool: &str, id: CheckoutId, site: &Site) {
+    let resolved = site.resolve();
+    error!(
+        target: "leakpool", event = "leak", pool, checkout = %id, site = %resolved.culprit,
+        "the leaked checkout {id} of pool {pool:?} was acquired at {}\n  {}",
+        resolved.culprit, resolved.to_string().replace('\n', "\n  ")
+    );
 }
 
 /// Logs one event.

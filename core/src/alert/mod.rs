@@ -13,5 +13,6 @@ mod subscribe;
 mod text;
 mod watch;
 
+pub(crate) use log::place as log_place;
 pub use subscribe::{Events, Subscription};
 pub use watch::{CheckOut, LeakDetector, StillOut, Touch};

@@ -26,7 +26,7 @@ use crate::clock::{Clock, SystemClock, nanos};
 use crate::config::LeakPolicy;
 use crate::detect::checkout::{CheckoutId, State};
 use crate::detect::event::{CheckoutInfo, Event, EventData, EventKind, Revocation};
-use crate::detect::site::{HostFrame, SiteId};
+use crate::detect::site::{HostFrame, Site, SiteId};
 use crate::detect::stats::count;
 use crate::detect::verdict::RevokeReason;
 use crate::detect::{Beginning, Detector, Reclaim};
@@ -208,7 +208,7 @@ impl LeakDetector {
 
     /// The site of a stack that a host captured, innermost frame first, for [`CheckOut::site`]: a host that keeps the
     /// answer for a stack need not name its frames again.
-    pub fn site_of(&self, frames: &[HostFrame<'_>]) -> SiteId {
+    pub fn host_site(&self, frames: &[HostFrame<'_>]) -> SiteId {
         match self.0.process.is_current() {
             true => self.0.detector.sites.intern_host(frames),
             false => SiteId::OFF,
@@ -291,6 +291,25 @@ impl LeakDetector {
     pub fn owner_ended(&self, id: CheckoutId) -> Result<()> {
         self.0.check_fork()?;
         self.0.detector.owner_ended(id).map_err(|_| self.why_not(id))
+    }
+
+    /// The line of a checkout that began [`site_later`](CheckOut::site_later). Not while it is checked in. If it was
+    /// reported as leaked before, a log line adds the place. Errors: `UnknownCheckout` once its slot is used anew;
+    /// `Forked`.
+    pub fn locate(&self, id: CheckoutId, frames: &[HostFrame<'_>]) -> Result<Arc<Site>> {
+        self.0.check_fork()?;
+        let detector = &self.0.detector;
+        let located = detector.locate(id, detector.sites.intern_host(frames))?;
+        if located.reported {
+            super::log_place(self.name(), id, &located.site);
+        }
+        Ok(located.site)
+    }
+
+    /// Where a checkout was acquired; `None` once its slot is used anew.
+    pub fn site_of(&self, id: CheckoutId) -> Option<Arc<Site>> {
+        self.0.check_fork().ok()?;
+        self.0.detector.site_of(id)
     }
 
     /// Takes a checkout away from its holder, whatever it does. Errors: `ForceReleased` if that had happened

@@ -60,6 +60,7 @@ pub(super) fn build(given: &Given, home: Option<PathBuf>) -> Result<ConnectConfi
         endpoints,
         user,
         password,
+        changing_password: None,
         dbname,
         application_name: given.text("application_name").or_else(|| given.text("fallback_application_name")),
         options: given.text("options"),

@@ -5,7 +5,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use super::choice::choices;
 use super::parameters::{Given, Origin};
@@ -38,6 +41,38 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(***)")
     }
 }
+
+/// A password that changes while a pool lives: a token that expires. All clones are the same one; each new connection
+/// takes what was set last.
+///
+/// ```
+/// use leakpool::{ChangingPassword, Secret};
+/// let password = ChangingPassword::default();
+/// let mut config: leakpool::ConnectConfig = "host=db1 user=app".parse().unwrap();
+/// config.changing_password = Some(password.clone());
+/// password.set(Secret::new("token of this hour"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ChangingPassword(Arc<RwLock<Option<Secret>>>);
+
+impl ChangingPassword {
+    /// For the connections that are made from now on.
+    pub fn set(&self, password: Secret) {
+        *self.0.write() = Some(password);
+    }
+
+    fn get(&self) -> Option<Secret> {
+        self.0.read().clone()
+    }
+}
+
+impl PartialEq for ChangingPassword {
+    fn eq(&self, other: &ChangingPassword) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for ChangingPassword {}
 
 /// How much TLS is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -199,6 +234,8 @@ pub struct ConnectConfig {
     pub user: String,
     /// The password, before any from the password file.
     pub password: Option<Secret>,
+    /// A password that replaces every other one as soon as it is set. Default none.
+    pub changing_password: Option<ChangingPassword>,
     /// The database. Default: the user's name.
     pub dbname: String,
     /// What `pg_stat_activity` shows. The pool fills in its name if nobody gave one.
@@ -294,7 +331,8 @@ impl ConnectConfig {
                 ChannelBinding::Prefer => tokio_postgres::config::ChannelBinding::Prefer,
                 ChannelBinding::Require => tokio_postgres::config::ChannelBinding::Require,
             });
-        if let Some(password) = self.password.as_ref().or(endpoint.password.as_ref()) {
+        let changing = self.changing_password.as_ref().and_then(ChangingPassword::get);
+        if let Some(password) = changing.as_ref().or(self.password.as_ref()).or(endpoint.password.as_ref()) {
             config.password(password.expose());
         }
         if let Some(options) = &self.options {

@@ -14,7 +14,9 @@ mod validate;
 
 use std::time::Duration;
 
-pub use connect_config::{ChannelBinding, LoadBalanceHosts, SslMode, SslNegotiation, TargetSessionAttrs};
+pub use connect_config::{
+    ChangingPassword, ChannelBinding, LoadBalanceHosts, SslMode, SslNegotiation, TargetSessionAttrs,
+};
 pub use connect_config::{ConnectConfig, Endpoint, Host, Keepalive, RootCertificates, Secret};
 pub use duration::{duration_from_millis, duration_from_secs};
 pub use options::{Names, OPTIONS, OptionKind, OptionSpec, OptionValue, Settings};

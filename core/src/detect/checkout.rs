@@ -443,6 +443,12 @@ impl Slot {
         SiteId::from_index(self.site.load(Ordering::Acquire))
     }
 
+    /// Tells the site that was not known at the acquire. False if one is told already.
+    pub(crate) fn set_later_site(&self, site: SiteId) -> bool {
+        let later = SiteId::LATER.index();
+        self.site.compare_exchange(later, site.index(), Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
     pub(crate) fn acquired_at(&self) -> Nanos {
         self.acquired_at.load(Ordering::Acquire)
     }

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::checkout::{Activity, CheckoutId, TransactionStatus};
@@ -77,6 +78,18 @@ pub struct Revocation {
     pub held: Duration,
     /// How long it had been of no use; `None` if a statement ran.
     pub idle_for: Option<Duration>,
+    /// A finalizer showed that nobody can reach the handle any more.
+    pub(crate) abandoned: Arc<AtomicBool>,
+}
+
+impl Revocation {
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
 }
 
 impl fmt::Display for Revocation {

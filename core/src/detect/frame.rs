@@ -131,6 +131,12 @@ impl ResolvedSite {
         ResolvedSite { culprit, frames }
     }
 
+    /// A site of which only this is to be said.
+    pub(crate) fn named(text: &str) -> ResolvedSite {
+        let culprit = Frame { function: Some(text.into()), ..Frame::unknown() };
+        ResolvedSite { culprit, frames: Vec::new() }
+    }
+
     /// The user's own frames, innermost first.
     pub fn user_frames(&self) -> impl Iterator<Item = &Frame> {
         self.frames.iter().filter(|frame| frame.kind == FrameKind::User)

@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorCode, Result};
 use checkout::{CheckoutId, Extras, Facts, Flags, Slot, State, Word};
 use event::{CheckoutInfo, DirtyReason, Event, EventData, EventKind, EventSink, LastSql, Revocation};
 use registry::Registry;
-use site::{SiteId, SiteTable};
+use site::{Site, SiteId, SiteTable};
 use stats::{Stats, book, count};
 use sweeper::{Sweeper, Swept};
 use verdict::{Judgement, Limits, RevokeReason, Suspicion, Verdict, idle_since, judge, span};
@@ -49,6 +49,13 @@ pub(crate) trait Reclaim: Send + Sync + fmt::Debug {
     fn revoke(&self, revocation: Arc<Revocation>);
     /// The return did not settle in time: end the session.
     fn give_up_return(&self, generation: u64);
+}
+
+/// A checkout whose line was told after its acquire.
+pub(crate) struct Located {
+    pub(crate) site: Arc<Site>,
+    /// It was reported as leaked before, without its line.
+    pub(crate) reported: bool,
 }
 
 /// How an acquire ended: what `begin` needs to know.
@@ -347,6 +354,7 @@ impl Detector {
             site: info.site.clone(),
             held: info.held,
             idle_for: info.idle_for,
+            abandoned: Arc::default(),
         });
         let owner = slot.owner();
         {
@@ -374,6 +382,32 @@ impl Detector {
         self.report_leak(&slot, id.generation(), None);
         self.tell_batch();
         self.revoke_slot(&slot, id.generation(), RevokeReason::Proven).ok_or_else(|| unknown(id, &self.name))
+    }
+
+    /// The site of a checkout that was acquired with [`SiteId::LATER`]: its record begins now, with what has been said
+    /// about the checkout so far. Whoever calls this knows that the checkout is not released, and lent anew, meanwhile.
+    pub(crate) fn locate(&self, id: CheckoutId, site: SiteId) -> Result<Located> {
+        let Some((slot, _)) = self.registry.find(id) else { return Err(unknown(id, &self.name)) };
+        // Whether it is flagged is looked at, and acted upon, before or after `report_leak`, not in between.
+        let _order = self.order.lock();
+        let told = slot.set_later_site(site);
+        let site = self.sites.get(slot.site());
+        let flags = slot.word().flags;
+        let reported = told && flags.has(Flags::LEAK);
+        if told {
+            site.acquired_inc();
+        }
+        if reported {
+            site.leaked_inc();
+        }
+        Ok(Located { site, reported })
+    }
+
+    /// Where a checkout was acquired, as long as its connection is not lent anew.
+    pub(crate) fn site_of(&self, id: CheckoutId) -> Option<Arc<Site>> {
+        let (slot, _) = self.registry.find(id)?;
+        let site = self.sites.get(slot.site());
+        self.registry.find(id).map(|_| site)
     }
 
     /// The task or thread that acquired it has ended: a reason for suspicion, no proof.
@@ -517,6 +551,8 @@ impl Detector {
         info.reported = true;
         let _order = self.order.lock();
         if slot.flag(generation, Flags::LEAK) {
+            // It may have been told since (`locate`).
+            info.site = self.sites.get(slot.site());
             count(&self.stats.leaks);
             info.site.leaked_inc();
             self.stats.leaked_now.fetch_add(1, Ordering::Relaxed);

@@ -30,6 +30,9 @@ impl SiteId {
     /// The one site of everything beyond the bounds of the table.
     pub const OTHER: SiteId = SiteId(1);
 
+    /// The one site of checkouts whose host tells the line later, for as long as it has not (`locate`).
+    pub const LATER: SiteId = SiteId(2);
+
     /// The number behind it: small, dense, counted from 0 in each table.
     pub const fn index(self) -> u32 {
         self.0
@@ -63,6 +66,7 @@ impl<'a> HostFrame<'a> {
 enum Key {
     Off,
     Other,
+    Later,
     /// No frames: the call site alone.
     Native {
         location: &'static Location<'static>,
@@ -125,8 +129,14 @@ impl Site {
         }
         match self.location() {
             Some((file, line)) => format!("{file}:{line}"),
+            None if self.is_told_later() => FOLLOWS.into(),
             None => "an unknown line (stack_capture is off)".into(),
         }
+    }
+
+    /// True for [`SiteId::LATER`].
+    pub fn is_told_later(&self) -> bool {
+        matches!(self.key, Key::Later)
     }
 
     counter! {
@@ -159,7 +169,7 @@ impl Site {
         match &self.key {
             Key::Native { location, .. } => Some((location.file(), location.line())),
             Key::Host(frames) => frames.first().map(|frame| (&*frame.file, frame.line)),
-            Key::Off | Key::Other => None,
+            Key::Off | Key::Other | Key::Later => None,
         }
     }
 
@@ -167,7 +177,7 @@ impl Site {
     pub fn addresses(&self) -> &[usize] {
         match &self.key {
             Key::Native { frames, .. } => frames,
-            Key::Host(_) | Key::Off | Key::Other => &[],
+            Key::Host(_) | Key::Off | Key::Other | Key::Later => &[],
         }
     }
 
@@ -187,10 +197,11 @@ impl Site {
             Key::Native { frames, .. } => frames.iter().flat_map(|address| symbols(*address)).collect(),
             Key::Host(frames) => frames.iter().map(|f| Frame::host(&f.function, &f.file, f.line)).collect(),
             Key::Off | Key::Other => Vec::new(),
+            Key::Later => return ResolvedSite::named(FOLLOWS),
         };
         let call = match &self.key {
             Key::Native { location, .. } => Some((location.file(), location.line())),
-            Key::Host(_) | Key::Off | Key::Other => None,
+            Key::Host(_) | Key::Off | Key::Other | Key::Later => None,
         };
         ResolvedSite::new(call, frames)
     }
@@ -244,6 +255,9 @@ impl fmt::Debug for Site {
     }
 }
 
+/// How a line is called that a host has not told yet.
+const FOLLOWS: &str = "a line that follows as soon as its thread is free to tell it";
+
 /// The most sites that a table tells apart.
 const DEFAULT_LIMIT: u32 = 65_536;
 /// One site in that many is kept for call sites alone, when stacks no longer fit.
@@ -292,12 +306,12 @@ impl SiteTable {
         SiteTable::with_limit(DEFAULT_LIMIT)
     }
 
-    /// An empty table for up to `limit` sites, [`SiteId::OFF`] and [`SiteId::OTHER`] not counted. At most a million.
+    /// An empty table for up to `limit` sites, [`SiteId::OFF`], [`SiteId::OTHER`] and [`SiteId::LATER`] not counted. At most a million.
     pub fn with_limit(limit: u32) -> SiteTable {
-        let table = SiteTable { interner: Interner::new(), limit: limit.min(intern::MOST - 2) + 2 };
-        // In this order: these are OFF and OTHER.
-        for (hash, key) in [(0, Key::Off), (1, Key::Other)] {
-            table.interner.add(hash, 2, |_| false, || key);
+        let table = SiteTable { interner: Interner::new(), limit: limit.min(intern::MOST - 3) + 3 };
+        // In this order: these are OFF, OTHER and LATER.
+        for (hash, key) in [(0, Key::Off), (1, Key::Other), (2, Key::Later)] {
+            table.interner.add(hash, 3, |_| false, || key);
         }
         table
     }
@@ -333,7 +347,7 @@ impl SiteTable {
             Key::Native { location: l, frames: f } => {
                 equal(f, frames) && (std::ptr::eq(*l, location) || **l == *location)
             }
-            Key::Host(_) | Key::Off | Key::Other => false,
+            Key::Host(_) | Key::Off | Key::Other | Key::Later => false,
         };
         if let Some(id) = self.interner.find(hash, same) {
             return SiteId(id);
@@ -368,7 +382,7 @@ impl SiteTable {
                             && equal(known.function.as_bytes(), frame.function.as_bytes())
                     })
             }
-            Key::Native { .. } | Key::Off | Key::Other => false,
+            Key::Native { .. } | Key::Off | Key::Other | Key::Later => false,
         };
         if let Some(id) = self.interner.find(hash, same) {
             return SiteId(id);
@@ -405,7 +419,7 @@ impl SiteTable {
     }
 
     /// Every site at which something was interned, in the order of their first time. Sites without a location
-    /// ([`SiteId::OFF`], [`SiteId::OTHER`]) come first, and only if something was counted for them.
+    /// ([`SiteId::OFF`], [`SiteId::OTHER`], [`SiteId::LATER`]) come first, and only if something was counted for them.
     pub fn sites(&self) -> Vec<Arc<Site>> {
         let all = (0..self.interner.len()).filter_map(|id| self.interner.get(id));
         all.filter(|site| site.location().is_some() || site.acquired() > 0).cloned().collect()

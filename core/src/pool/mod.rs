@@ -18,6 +18,7 @@ mod manager;
 mod names;
 mod protocol;
 mod revoke;
+mod session;
 mod shared;
 pub(crate) mod stream;
 pub(crate) mod tls;
@@ -58,6 +59,7 @@ use shared::Shared;
 pub use builder::PoolBuilder;
 pub use connection::{CancelHandle, Connection, Notifications};
 pub use failure::FORCE_RELEASED;
+pub use session::Session;
 pub use transaction::OwnedTransaction;
 
 /// A pool of connections to a PostgreSQL server that finds its leaks. Cheap to clone; all clones are one pool.
@@ -226,14 +228,15 @@ impl Pool {
 
     /// For hosts: the site of a stack of another language, for [`acquire_site`](Pool::acquire_site). `frames`, innermost
     /// first; none if unknown. A host that keeps the answer for a stack need not name its frames again.
-    pub fn site_of(&self, frames: &[HostFrame<'_>]) -> SiteId {
+    pub fn host_site(&self, frames: &[HostFrame<'_>]) -> SiteId {
         match self.0.process.is_current() {
             true => self.detector().sites.intern_host(frames),
             false => SiteId::OFF,
         }
     }
 
-    /// For hosts: an acquire from a site that [`site_of`](Pool::site_of) of this pool gave.
+    /// For hosts: an acquire from a site that [`host_site`](Pool::host_site) of this pool gave; or from
+    /// [`SiteId::LATER`], whose line [`locate`](Pool::locate) tells.
     ///
     /// # Errors
     /// As [`acquire`](Pool::acquire).
@@ -245,7 +248,7 @@ impl Pool {
         self.0.clone().acquire(options.wish(site))
     }
 
-    /// For hosts: [`try_acquire`](Pool::try_acquire) from a site that [`site_of`](Pool::site_of) of this pool gave.
+    /// For hosts: [`try_acquire`](Pool::try_acquire) from such a site.
     ///
     /// # Errors
     /// As for [`try_acquire`](Pool::try_acquire).
@@ -262,7 +265,7 @@ impl Pool {
         frames: &[HostFrame<'_>],
         options: AcquireOptions,
     ) -> impl Future<Output = Result<Connection>> + Send + use<> {
-        self.acquire_site(self.site_of(frames), options)
+        self.acquire_site(self.host_site(frames), options)
     }
 
     /// For hosts: [`try_acquire`](Pool::try_acquire) from a line of another language.
@@ -270,7 +273,28 @@ impl Pool {
     /// # Errors
     /// As for [`try_acquire`](Pool::try_acquire).
     pub fn try_acquire_from(&self, frames: &[HostFrame<'_>], options: AcquireOptions) -> Result<Connection> {
-        self.try_acquire_site(self.site_of(frames), options)
+        self.try_acquire_site(self.host_site(frames), options)
+    }
+
+    /// For hosts whose stacks cost too much to be looked at for every checkout: the line of a checkout that was
+    /// acquired from [`SiteId::LATER`], once it is old enough to matter. The holder must not release it
+    /// meanwhile. If it was reported as leaked before, a log line adds the place.
+    ///
+    /// # Errors
+    /// `UnknownCheckout` if its connection is lent anew, or gone; `Forked`.
+    pub fn locate(&self, id: CheckoutId, frames: &[HostFrame<'_>]) -> Result<Arc<Site>> {
+        self.0.process.check(self.name())?;
+        let site = self.detector().sites.intern_host(frames);
+        let located = self.detector().locate(id, site)?;
+        if located.reported {
+            crate::alert::log_place(self.name(), id, &located.site);
+        }
+        Ok(located.site)
+    }
+
+    /// Where a checkout was acquired; `None` once its connection is lent anew, or gone.
+    pub fn site_of(&self, id: CheckoutId) -> Option<Arc<Site>> {
+        self.checkouts_if_ours(|detector| detector.site_of(id))
     }
 
     /// Acquires, runs one statement, returns its rows and releases.

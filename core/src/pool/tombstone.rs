@@ -136,7 +136,7 @@ pub(super) fn late_use(control: &Control, revocation: &Arc<Revocation>, uses: u6
 /// A holder released what had been taken away. Where the handle was shown to be unreachable there is no holder: what ends
 /// then is the handle itself, in its finalizer.
 pub(super) fn late_release(detector: &crate::detect::Detector, revocation: Arc<Revocation>) {
-    if revocation.reason == RevokeReason::Proven {
+    if revocation.reason == RevokeReason::Proven || revocation.is_abandoned() {
         return;
     }
     count(&detector.stats.late_releases);

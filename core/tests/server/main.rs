@@ -12,6 +12,7 @@ mod child;
 mod drive;
 mod exchange;
 mod independence;
+mod late_site;
 mod mistakes;
 mod poc;
 mod pool;

@@ -53,6 +53,7 @@ fn all() -> Vec<(EventData, &'static str)> {
         site: s.clone(),
         held: Duration::from_secs(400),
         idle_for: Some(Duration::from_secs(300)),
+        abandoned: Arc::default(),
     });
     let exhausted = diagnose(Shortage {
         phase: AcquirePhase::Wait,

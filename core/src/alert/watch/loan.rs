@@ -56,13 +56,18 @@ impl<'a> CheckOut<'a> {
         }
     }
 
+    /// A checkout whose line the host tells later, with [`LeakDetector::locate`](crate::LeakDetector::locate).
+    pub fn site_later() -> CheckOut<'a> {
+        CheckOut { site: Some(SiteId::LATER), ..CheckOut::here() }
+    }
+
     /// A checkout with the stack of a host, innermost frame first.
     #[track_caller]
     pub fn with_frames(frames: &'a [HostFrame<'a>]) -> CheckOut<'a> {
         CheckOut { frames, ..CheckOut::here() }
     }
 
-    /// At a site that [`LeakDetector::site_of`](super::LeakDetector::site_of) of the same detector gave.
+    /// At a site that [`LeakDetector::host_site`](super::LeakDetector::host_site) of the same detector gave.
     pub fn site(mut self, site: SiteId) -> CheckOut<'a> {
         self.site = Some(site);
         self

@@ -95,7 +95,16 @@ fn a_release_in_the_middle_of_a_revoke_is_late_and_told_once() {
     let at = std::time::SystemTime::now();
     let reason = RevokeReason::Manual;
     let (held, idle_for, pool) = (Duration::ZERO, None, "orders".into());
-    holding.revoke(Arc::new(Revocation { checkout: id, pool, at, reason, site, held, idle_for }));
+    holding.revoke(Arc::new(Revocation {
+        checkout: id,
+        pool,
+        at,
+        reason,
+        site,
+        held,
+        idle_for,
+        abandoned: Arc::default(),
+    }));
     assert_eq!(told(&detector, &events), [EventKind::LateRelease]);
     assert_eq!(reclaimed.recv_timeout(LONG), Ok(()), "the session is ended all the same");
     assert_eq!(detector.metrics().late_releases, 1);

@@ -1,0 +1,21 @@
+//! The Node addon: what `lib/*.js` cannot do itself. It translates; the core decides. Declarations only.
+//!
+//! One thread of JavaScript has one [`event_loop::EventLoop`]; everything here runs on that thread, but for the bell
+//! ([`bell`]), which any thread may ring, and the mailbox of events. `native.d.ts` is the contract with `lib/`.
+
+mod bell;
+mod clock;
+mod error;
+mod event_loop;
+mod frames;
+mod info;
+mod log;
+mod mail;
+mod members;
+mod options;
+mod pack;
+mod params;
+mod pool;
+mod pool_info;
+mod query;
+mod rows;

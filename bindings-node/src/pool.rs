@@ -1,0 +1,421 @@
+//! A pool as JavaScript has it: acquire, release, submit, close. What is only looked at is in `pool_info.rs`.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use leakpool::host::TaskId;
+use leakpool::{
+    AcquireOptions, ChangingPassword, CheckoutId, Connection, Error, ErrorCode, EventData, Pool, Secret,
+    SiteId, Subscription,
+};
+use napi::bindgen_prelude::*;
+use napi_derive::napi;
+
+use crate::clock::JsManualClock;
+use crate::error;
+use crate::event_loop::{EventLoop, Finished, JsEventLoop, News, Outcome};
+use crate::info;
+use crate::mail::{self, Mail};
+use crate::members::Members;
+use crate::options::{self, Given};
+use crate::params;
+use crate::query::{self, Asked};
+
+/// One pool of one thread of JavaScript.
+pub(crate) struct PoolState {
+    pub(crate) pool: Pool,
+    /// What JavaScript calls it when it is told something.
+    pub(crate) number: u32,
+    home: Rc<EventLoop>,
+    pub(crate) members: RefCell<Members>,
+    /// Acquires that wait, by their tickets.
+    acquires: RefCell<HashMap<u32, TaskId>>,
+    pub(crate) mail: Arc<Mail>,
+    password: ChangingPassword,
+    /// `None` once the thread's environment goes away.
+    subscription: RefCell<Option<Subscription>>,
+}
+
+/// A connection on its way to JavaScript.
+pub(crate) struct Lent {
+    pool: Rc<PoolState>,
+    connection: Connection,
+}
+
+impl Lent {
+    /// Its member's number. From here on JavaScript releases it.
+    pub(crate) fn hand_out(self, env: Env) -> u32 {
+        self.pool.lend(env, self.connection)
+    }
+}
+
+impl PoolState {
+    fn lend(&self, env: Env, connection: Connection) -> u32 {
+        self.home.hold(env);
+        self.members.borrow_mut().put(connection)
+    }
+
+    /// It keeps the process alive no longer.
+    fn let_go(&self, env: Env, member: u32) {
+        let held = match self.members.borrow_mut().get_mut(member) {
+            Some(member) => std::mem::take(&mut member.holds),
+            None => false,
+        };
+        if held {
+            self.home.let_go(env);
+        }
+    }
+
+    fn finish(&self, ticket: u32, held: bool, outcome: leakpool::Result<Outcome>) {
+        self.home.finish(Finished { ticket, held, outcome });
+    }
+
+    /// Events since the last look, as a JSON list, for JavaScript to tell on.
+    fn take_events(&self, env: Env) -> String {
+        let mut list = Vec::new();
+        for event in self.mail.take() {
+            let told = |id| self.pool.site_of(id);
+            let mut value = info::event(&event, &told);
+            if let Some(id) = event.data.checkout() {
+                let member = self.members.borrow().of(id);
+                value["member"] = member.map_or(serde_json::Value::Null, Into::into);
+                if let (EventData::ForceRelease { .. }, Some(member)) = (&event.data, member) {
+                    self.let_go(env, member);
+                }
+            }
+            if let EventData::Remove { .. } = &event.data {
+                value["members"] = self.ended(env).into();
+            }
+            list.push(value);
+        }
+        serde_json::Value::from(list).to_string()
+    }
+
+    /// Members whose session has ended since the last look.
+    fn ended(&self, env: Env) -> Vec<u32> {
+        let ended = self.members.borrow_mut().ended();
+        for member in &ended {
+            self.let_go(env, *member);
+        }
+        ended
+    }
+
+    /// The thread's environment goes away: nobody will release anything, nor ask for anything.
+    pub(crate) fn abandon(&self) {
+        drop(self.subscription.borrow_mut().take());
+        let members = self.members.borrow_mut().drain();
+        drop(members);
+        let (pool, runtime) = (self.pool.clone(), self.home.runtime().clone());
+        let handle = runtime.handle().clone();
+        handle.spawn(async move {
+            let _ = pool.close_within(Duration::ZERO).await;
+            drop(runtime);
+        });
+    }
+}
+
+/// One pool. See `native.d.ts`.
+#[napi(js_name = "NativePool")]
+pub struct JsPool(pub(crate) Rc<PoolState>);
+
+impl std::fmt::Debug for JsPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.pool.fmt(f)
+    }
+}
+
+/// Where an acquire of JavaScript comes from: its line is told later, if it is to be told at all.
+fn site(later: bool) -> SiteId {
+    if later { SiteId::LATER } else { SiteId::OFF }
+}
+
+/// What an acquire of JavaScript says about itself. Negative numbers: nothing said.
+fn acquire_options(label: Option<String>, expected: f64, timeout: f64) -> leakpool::Result<AcquireOptions> {
+    let mut options = AcquireOptions::new();
+    if let Some(label) = label {
+        options = options.label(label);
+    }
+    if expected >= 0.0 {
+        options = options.expected_duration(leakpool::duration_from_millis("expectedDurationMs", expected)?);
+    }
+    if timeout >= 0.0 {
+        options = options.timeout(leakpool::duration_from_millis("timeoutMs", timeout)?);
+    }
+    Ok(options)
+}
+
+#[napi]
+impl JsPool {
+    /// Makes a pool. `options` are pairs of Node's names and values.
+    #[napi(constructor, catch_unwind)]
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        env: Env,
+        home: &JsEventLoop,
+        number: u32,
+        dsn: String,
+        fields: Vec<(String, String)>,
+        defaults: Vec<(String, String)>,
+        options: Vec<(String, Given)>,
+        clock: Option<ClassInstance<'_, JsManualClock>>,
+    ) -> Result<JsPool> {
+        let home = home.0.clone();
+        let password = ChangingPassword::default();
+        let make = || {
+            let settings = options::settings(options)?;
+            let mut target = options::target(&dsn, &fields, &defaults)?;
+            target.changing_password = Some(password.clone());
+            let mut builder = Pool::builder()
+                .connect_config(target)
+                .policy(settings.leak)
+                .options(settings.pool)
+                .runtime(home.runtime().handle().clone());
+            if let Some(clock) = clock {
+                builder = builder.clock(clock.0.clone());
+            }
+            builder.build()
+        };
+        let pool = make().map_err(|e| error::thrown(env, &e))?;
+        let mail = Mail::new(home.bell().clone());
+        let inbox = mail.clone();
+        let subscription = RefCell::new(Some(pool.subscribe(mail::TOLD, move |event| inbox.put(event))));
+        let state = Rc::new(PoolState {
+            pool,
+            number,
+            home,
+            members: RefCell::default(),
+            acquires: RefCell::default(),
+            mail,
+            password,
+            subscription,
+        });
+        state.home.add_pool(&state);
+        Ok(JsPool(state))
+    }
+
+    /// An idle connection: its member's number, or -1. `later`: its line is told by `locate`.
+    #[napi(catch_unwind)]
+    pub fn try_acquire(&self, env: Env, later: bool) -> i32 {
+        match self.0.pool.try_acquire_site(site(later), AcquireOptions::new()) {
+            Ok(connection) => self.0.lend(env, connection) as i32,
+            Err(_) => -1,
+        }
+    }
+
+    /// A connection, later: the ticket is settled with its member's number.
+    #[napi(catch_unwind)]
+    pub fn acquire(
+        &self,
+        env: Env,
+        ticket: u32,
+        later: bool,
+        label: Option<String>,
+        expected: f64,
+        timeout: f64,
+    ) -> Result<()> {
+        let options = acquire_options(label, expected, timeout).map_err(|e| error::thrown(env, &e))?;
+        let state = self.0.clone();
+        let future = state.pool.acquire_site(site(later), options);
+        state.home.hold(env);
+        let home = state.home.clone();
+        let task = home.spawn(async move {
+            let outcome = future.await;
+            state.acquires.borrow_mut().remove(&ticket);
+            let pool = state.clone();
+            state.finish(
+                ticket,
+                true,
+                outcome.map(|connection| Outcome::Acquired(Lent { pool, connection })),
+            );
+        });
+        if let Some(task) = task {
+            self.0.acquires.borrow_mut().insert(ticket, task);
+        }
+        Ok(())
+    }
+
+    /// Nobody waits for this acquire any more. False if it has ended, and is about to be settled.
+    #[napi(catch_unwind)]
+    pub fn cancel_acquire(&self, ticket: u32) -> bool {
+        let task = self.0.acquires.borrow_mut().remove(&ticket);
+        let Some(task) = task else { return false };
+        self.0.home.cancel(task);
+        let e = Error::new(ErrorCode::AcquireTimeout, "the acquire was cancelled");
+        self.0.finish(ticket, true, Err(e));
+        true
+    }
+
+    /// Gives a connection back, or ends its session. 0: it was the holder's until now; 1: it had been taken back
+    /// before; 2: there was nothing to release.
+    #[napi(catch_unwind)]
+    pub fn release(&self, env: Env, member: u32, broken: bool) -> u32 {
+        let (connection, running) = match self.0.members.borrow_mut().get_mut(member) {
+            Some(member) => {
+                if let Some(listener) = member.listener.take() {
+                    self.0.home.cancel(listener);
+                }
+                (member.connection.take(), member.running.take())
+            }
+            None => return 2,
+        };
+        let Some(connection) = connection else { return 2 };
+        self.0.let_go(env, member);
+        // JavaScript waits for what runs before it releases, unless it wants the session to end.
+        if let Some((task, ticket)) = running {
+            self.0.home.cancel(task);
+            let e = Error::new(ErrorCode::ConnectionLost, "Connection terminated");
+            self.0.finish(ticket, false, Err(e));
+        }
+        match Rc::try_unwrap(connection) {
+            Ok(connection) => u32::from(connection.release_checked(broken).is_err()),
+            // Its last user gives it back.
+            Err(connection) => u32::from(connection.revocation().is_some()),
+        }
+    }
+
+    /// The member's object was collected while it was out.
+    #[napi(catch_unwind)]
+    pub fn abandon(&self, env: Env, member: u32) {
+        self.0.let_go(env, member);
+        let connection = match self.0.members.borrow_mut().get_mut(member) {
+            Some(member) => member.connection.take(),
+            None => None,
+        };
+        if let Some(Ok(connection)) = connection.map(Rc::try_unwrap) {
+            connection.abandon();
+        }
+    }
+
+    /// JavaScript has no object for this member any more; its number may come again for another one.
+    #[napi(catch_unwind)]
+    pub fn forget(&self, env: Env, member: u32) {
+        self.0.let_go(env, member);
+        let gone = self.0.members.borrow_mut().forget(member);
+        drop(gone);
+    }
+
+    /// Tells where a member's checkout was acquired: `[function, file, line, function, …]`, innermost first.
+    #[napi(catch_unwind)]
+    pub fn locate(&self, member: u32, frames: Vec<Either<String, u32>>) {
+        let Some(id) = self.id(member) else { return };
+        crate::frames::with(&frames, |frames| {
+            // It may have ended, and its slot may be another's: then nobody asks for its line.
+            let _ = self.0.pool.locate(id, frames);
+        });
+    }
+
+    pub(crate) fn id(&self, member: u32) -> Option<CheckoutId> {
+        let members = self.0.members.borrow();
+        members.get(member).filter(|member| member.connection.is_some()).map(|member| member.id)
+    }
+
+    /// Runs a query: the ticket is settled with its results. Without `params` by the simple protocol. One at a time.
+    #[napi(catch_unwind)]
+    pub fn submit(
+        &self,
+        member: u32,
+        ticket: u32,
+        text: String,
+        params: Option<Array<'_>>,
+        cached: bool,
+    ) -> Result<()> {
+        let asked = Asked { text, params: params.as_ref().map(params::read).transpose()?, cached };
+        let state = self.0.clone();
+        let connection = state.members.borrow().get(member).and_then(|member| member.connection.clone());
+        let Some(connection) = connection else {
+            let e = Error::new(ErrorCode::AlreadyReleased, "the connection was released before");
+            state.finish(ticket, false, Err(e));
+            return Ok(());
+        };
+        let home = state.home.clone();
+        let task = home.spawn(async move {
+            let number = state.number;
+            let noticed = |notice| state.home.tell(number, News::Notice(member, notice));
+            let outcome = query::run(&connection, asked, noticed).await;
+            // Before JavaScript hears of it: it may release.
+            drop(connection);
+            if let Some(member) = state.members.borrow_mut().get_mut(member) {
+                member.running = None;
+            }
+            state.finish(ticket, false, outcome.map(Outcome::Answered));
+        });
+        if let (Some(task), Some(member)) = (task, self.0.members.borrow_mut().get_mut(member)) {
+            member.running = Some((task, ticket));
+        }
+        Ok(())
+    }
+
+    /// Asks the server to cancel what a member runs.
+    #[napi(catch_unwind)]
+    pub fn cancel(&self, member: u32) {
+        let connection = self.0.members.borrow().get(member).and_then(|member| member.connection.clone());
+        if let Some(connection) = connection {
+            let _ = connection.cancel();
+        }
+    }
+
+    /// From now on the member's notifications are told, until it is released.
+    #[napi(catch_unwind)]
+    pub fn listen(&self, member: u32) {
+        let state = self.0.clone();
+        let mut members = state.members.borrow_mut();
+        let Some(entry) = members.get_mut(member) else { return };
+        if entry.listener.is_some() {
+            return;
+        }
+        let Some(mut notifications) = entry.connection.as_ref().map(|connection| connection.notifications())
+        else {
+            return;
+        };
+        let (home, number) = (state.home.clone(), state.number);
+        let telling = Rc::downgrade(&home);
+        entry.listener = home.spawn(async move {
+            while let Some(notification) = notifications.recv().await {
+                let Some(home) = telling.upgrade() else { return };
+                home.tell(number, News::Notification(member, notification));
+            }
+        });
+    }
+
+    /// The password of the connections that are made from now on.
+    #[napi(catch_unwind)]
+    pub fn set_password(&self, password: String) {
+        self.0.password.set(Secret::new(password));
+    }
+
+    /// Events since the last call, as JSON.
+    #[napi(catch_unwind)]
+    pub fn events(&self, env: Env) -> String {
+        self.0.take_events(env)
+    }
+
+    /// Members whose session has ended and that nobody was told of.
+    #[napi(catch_unwind)]
+    pub fn ended(&self, env: Env) -> Vec<u32> {
+        self.0.ended(env)
+    }
+
+    /// Closes the pool; the ticket is settled with those who still held, as JSON. `limit` in milliseconds, negative =
+    /// the option's.
+    #[napi(catch_unwind)]
+    pub fn close(&self, env: Env, ticket: u32, limit: f64) -> Result<()> {
+        let limit = match limit < 0.0 {
+            true => self.0.pool.options().close_timeout,
+            false => leakpool::duration_from_millis("closeTimeoutMillis", limit)
+                .map_err(|e| error::thrown(env, &e))?,
+        };
+        let state = self.0.clone();
+        state.home.hold(env);
+        let home = state.home.clone();
+        home.spawn(async move {
+            let outcome = state.pool.close_within(limit).await;
+            let told = |id| state.pool.site_of(id);
+            let outcome = outcome.map(|held| Outcome::Json(info::checkouts(&held, &told).to_string()));
+            state.finish(ticket, true, outcome);
+        });
+        Ok(())
+    }
+}
