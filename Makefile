@@ -9,7 +9,7 @@ SHELL_SCRIPTS = .ci/run $(shell grep -lE '^\#!.*\bbash|^\# shellcheck shell=bash
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do \
-	  printf '  make %-10s %s\n' "$$target" "$$text"; done
+	  printf '  make %-13s %s\n' "$$target" "$$text"; done
 
 demo: postgres ## show a leak being found and taken back, against a throw-away server
 	@tests/with-postgres cargo run -q -p leakpool --example story
@@ -53,6 +53,13 @@ bench: postgres ## compare with the peers, report and plot in target/bench (serv
 	rm -rf "$(TARGET_DIR)/bench/rows"
 	if [ -n "$${LEAKPOOL_BENCH_JAVA:-}" ]; then scripts/ensure-java-pools; fi
 	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres cargo bench -p leakpool --bench '*'
+	-LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres scripts/bench-python
+	cargo bench -q -p leakpool --bench report
+	@echo "the report is in $(TARGET_DIR)/bench/report.md"
+
+bench-python: postgres ## compare the Python host with psycopg, asyncpg and psqlpy; its rows go into the same report
+	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres scripts/bench-python
+	cargo bench -q -p leakpool --bench report
 	@echo "the report is in $(TARGET_DIR)/bench/report.md"
 
 bench-%: postgres

@@ -124,6 +124,13 @@ reversed every other round) after a warm-up, and the median of the ratios is giv
 and the number of rounds. Where it matters, the rounds come from several starts of the program. A goal is what we
 want, not a test: nothing fails when it is missed.";
 
+/// Renders what is there; tells if that fails.
+pub fn render_or_tell() {
+    if let Err(error) = render(&directory()) {
+        eprintln!("the report could not be written: {error}");
+    }
+}
+
 fn render(dir: &Path) -> std::io::Result<()> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir.join("rows"))?.flatten().map(|e| e.path()).collect();
     files.sort();
@@ -131,7 +138,7 @@ fn render(dir: &Path) -> std::io::Result<()> {
     for file in files {
         sections.push(serde_json::from_str::<Section>(&fs::read_to_string(file)?)?);
     }
-    let mut text = format!("# Benchmarks of the core\n\n{INTRODUCTION}\n\n");
+    let mut text = format!("# Benchmarks\n\n{INTRODUCTION}\n\n");
     for (name, value) in versions::environment() {
         let _ = writeln!(text, "- {name}: {value}");
     }
