@@ -62,6 +62,8 @@ pub(crate) struct NativePool {
     shared: OnceLock<Arc<PoolShared>>,
     closed: AtomicBool,
     class: OnceLock<Py<PyType>>,
+    /// Its `__init__` need not be called.
+    pub(crate) plain: AtomicBool,
     stacks: Stacks,
     capture: AtomicU8,
     depth: AtomicUsize,
@@ -126,7 +128,7 @@ impl NativePool {
         };
         // In a forked child nothing is captured; the acquire says what is wrong.
         let depth = self.depth.load(Ordering::Relaxed);
-        self.stacks.here(py, capture, depth, |frames| shared.pool.site_of(frames))
+        self.stacks.here(py, capture, depth, |frames| shared.pool.host_site(frames))
     }
 
     fn wanted(wish: &Wish, owner: Option<Arc<str>>) -> AcquireOptions {
@@ -274,6 +276,7 @@ impl NativePool {
             shared: OnceLock::new(),
             closed: AtomicBool::new(false),
             class: OnceLock::new(),
+            plain: AtomicBool::new(false),
             stacks: Stacks::default(),
             capture: AtomicU8::new(0),
             depth: AtomicUsize::new(32),
@@ -287,7 +290,7 @@ impl NativePool {
     }
 
     /// What it is to be: where to connect, the options by the core's table, the class of its connections.
-    #[pyo3(signature = (conninfo, parameters, options, connection_class, *, max_waiting=0, on_lend=false, on_return=false, clock=None))]
+    #[pyo3(signature = (conninfo, parameters, options, connection_class, *, plain=false, max_waiting=0, on_lend=false, on_return=false, clock=None))]
     #[allow(clippy::too_many_arguments)]
     fn _set_up(
         &self,
@@ -296,6 +299,7 @@ impl NativePool {
         parameters: &Bound<'_, PyDict>,
         options: &Bound<'_, PyDict>,
         connection_class: &Bound<'_, PyType>,
+        plain: bool,
         max_waiting: usize,
         on_lend: bool,
         on_return: bool,
@@ -317,6 +321,7 @@ impl NativePool {
         }
         let clock = clock.map(|clock| clock.get().0.clone());
         *self.setup.lock() = Some(Setup { target, settings, clock });
+        self.plain.store(plain, Ordering::Relaxed);
         self.max_waiting.store(max_waiting, Ordering::Relaxed);
         self.on_lend.store(on_lend, Ordering::Relaxed);
         self.on_return.store(on_return, Ordering::Relaxed);
@@ -387,6 +392,11 @@ impl NativePool {
             (None, Some(setup)) => of(&setup.settings.pool),
             (None, None) => (0, 0),
         }
+    }
+
+    /// In seconds; 0 = for ever.
+    fn _acquire_timeout(&self, py: Python<'_>) -> PyResult<f64> {
+        Ok(self.shared(py)?.pool.options().acquire_timeout.as_secs_f64())
     }
 
     /// Takes back nothing from here on, ends what is idle, waits for holders that look honest.

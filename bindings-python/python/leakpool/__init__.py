@@ -1,3 +1,11 @@
-"""A PostgreSQL connection pool that finds connection leaks, names the line and takes the connection back."""
+"""A PostgreSQL connection pool that finds connection leaks, names the line that leaks and takes the connection back.
 
+`Pool` is for threads, `AsyncPool` for asyncio; both in the manners of psycopg_pool, their connections in those of psycopg 3.
+"""
+
+from . import errors as errors
 from ._leakpool import __version__ as __version__
+from .async_pool import AsyncPool as AsyncPool
+from .connection import AsyncConnection as AsyncConnection
+from .connection import Connection as Connection
+from .pool import Pool as Pool
