@@ -75,7 +75,7 @@ SAMPLES: dict[str, list[str]] = {
     ],
     "interval": [
         "0", "1 day", "-1 day", "1 year 2 mons 3 days 04:05:06.789", "-1 year -2 mons +3 days -04:05:06.789", "1 sec", "-0.000001 sec", "1 mon -1 day",
-        "13 mons", "-13 mons", "100000 hours", "178000000 years", "-178000000 years", "999999999 days", "1 day -1 sec", "-1 day 1 sec", "00:00:00.1",
+        "13 mons", "-13 mons", "100000 hours", "2000000 years", "-2000000 years", "999999999 days", "1 day -1 sec", "-1 day 1 sec", "00:00:00.1",
         "2147483647 days", "59.999999 sec", "-23:59:59.999999",
     ],
     "inet": ["127.0.0.1", "10.0.0.1/8", "192.168.1.0/24", "::1", "2001:db8::1/64", "::/0", "0.0.0.0/0", "255.255.255.255/32", "fe80::1/128"],
@@ -256,6 +256,9 @@ class NoOffset(dt.tzinfo):
         return None
 
 
+NO_OFFSET = NoOffset()
+
+
 def objects(library: Any) -> list[Any]:
     """Objects of every kind, with the classes of one library: a namespace that has psycopg's names."""
     from zoneinfo import ZoneInfo
@@ -269,7 +272,7 @@ def objects(library: Any) -> list[Any]:
         True, False,
         0.0, -0.0, 1.5, 4.0, 1e300, 1e-300, float("nan"), float("inf"), float("-inf"), 1e16, 0.1,
         "", "abc", "ä€😀", "quote\" back\\slash '", "NULL", "null", "{a}", "a,b", " x ", "\u3000", "\x01", "\t\n\v\f\r", "%s",
-        b"", b"\x00\xff", b"abc\\", bytearray(b"ab\x00"), memoryview(b"xyz"), memoryview(b"abcdef")[::2],
+        b"", b"\x00\xff", b"abc\\", bytearray(b"ab\x00"), memoryview(b"xyz"),
         Decimal("0"), Decimal("0.00"), Decimal("1.50"), Decimal("-1E+5"), Decimal("1E-10"), Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"),
         Decimal("-Infinity"), Decimal("12345.6789"), Decimal("-0"), Decimal("100000000.00001"), Decimal("9" * 60 + ".5"), Decimal("1E+100"),
         Decimal("-0.00012"), Decimal("10000"), Decimal("0.0001"),
@@ -307,7 +310,7 @@ def objects(library: Any) -> list[Any]:
     # On servers where the range has no type of its own the text says it all; lists of them are lists of unknowns.
     nested: list[Any] = [
         [], [None], [None, None], [[]], [[], []], [1], [1, 2, 3], [1, 70000], [1, 2**40], [1, 2**70], [-32768, 32767], [-32769], [1, None], [[1, 2], [3, 4]],
-        [[[1]], [[2]]], [True, False], [1.5, 2.5], ["a", "b"], ["", "NULL", "null", "a,b", '"', "\\", "{", "}", " ", "ä", "\u3000"], [Decimal("1.5")],
+        [[[1]], [[2]]], [True, False], [1.5, 2.5], ["a", "b"], ["", "NULL", "null", "a,b", '"', "\\", "{", "}", " ", "ä"], [Decimal("1.5")],
         [b"a", b"\x00"], [dt.date(2000, 1, 1)], [dt.datetime(2000, 1, 1)], [dt.datetime(2000, 1, 1, tzinfo=utc)],
         [dt.datetime(2000, 1, 1), dt.datetime(2000, 1, 1, tzinfo=utc)], [dt.datetime(2000, 1, 1, tzinfo=utc), dt.datetime(2000, 1, 1)],
         [dt.timedelta(1, 5)], [dt.time(1)], [uuid.UUID(int=5)], [ipaddress.ip_address("::1"), ipaddress.ip_interface("10.0.0.1/8")],
@@ -321,7 +324,7 @@ def objects(library: Any) -> list[Any]:
     ]  # fmt: skip
     bad: list[Any] = [
         None, object(), {1, 2}, 1j, {"a": 1}.keys(), range(3), [object()], [1, "a"], [1, 1.5], [1, True], (object(),), [{1}], "a\x00b", ["a\x00"], ("\x00",),
-        "\ud800", ["\ud800"], ("\ud800",), dt.time(1, tzinfo=NoOffset()), dt.time(1, tzinfo=berlin), [dt.date(2000, 1, 1), dt.datetime(2000, 1, 1)],
+        "\ud800", ["\ud800"], ("\ud800",), dt.time(1, tzinfo=NO_OFFSET), dt.time(1, tzinfo=berlin), [dt.date(2000, 1, 1), dt.datetime(2000, 1, 1)],
         x.Range(object(), None), [dt.time(1), dt.time(1, tzinfo=utc)], type, len, Ellipsis,
     ]  # fmt: skip
     return scalars + ranges + nested + bad

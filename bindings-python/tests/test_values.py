@@ -12,6 +12,7 @@ import leakpool.types as ours
 import psycopg
 import pytest
 from leakpool._leakpool import Formatted, Transformer
+from leakpool.errors import DataError, ProgrammingError
 from psycopg.adapt import PyFormat
 from psycopg.adapt import Transformer as TheirTransformer
 
@@ -52,12 +53,16 @@ def outcome(make: Any) -> Any:
         return ("DataError", None)
 
 
-def same(mine: Any, theirs: Any) -> bool:
+#: Where psycopg fails without need, and ours work.
+BETTER = {("b", "IntNumeric(1000000000000000000000000000000)"), ("b", "[IPv6Address('::1'), IPv4Interface('10.0.0.1/8')]")}
+
+
+def same(mine: Any, theirs: Any, array: bool = False) -> bool:
     if isinstance(theirs, tuple) and len(theirs) == 2 and theirs[1] is None and isinstance(mine, tuple):
-        return mine[0] == theirs[0]
-    if is_error(mine) and is_error(theirs):
-        # Of an element of an array, psycopg shows everything that follows it.
-        return mine[0] == theirs[0] and mine[1].split(": ")[0] == theirs[1].split(": ")[0]
+        return bool(mine[0] == theirs[0])
+    if array and is_error(mine) and is_error(theirs):
+        # psycopg takes what follows an element in the array for a part of it, and so sees another problem.
+        return bool(mine[0] == theirs[0])
     return bool(mine == theirs)
 
 
@@ -80,7 +85,7 @@ def compare(connection: psycopg.Connection[Any], expression: str) -> list[str]:
         oid, raw = cursor.pgresult.ftype(0), cursor.pgresult.get_value(0, 0)
         theirs = outcome(lambda: cursor.fetchone()[0])  # type: ignore[index]
         mine = outcome(lambda: convert.load(oid, int(binary), raw))
-        if not same(mine, theirs):
+        if not same(mine, theirs, expression.startswith("ARRAY")):
             differences.append(f"{expression} (oid {oid}, {'binary' if binary else 'text'}, {raw!r}): {mine!r}, psycopg: {theirs!r}")
     return differences
 
@@ -92,7 +97,7 @@ def literal(text: str) -> str:
 TIME_TYPES = ["date", "time", "timetz", "timestamp", "timestamptz", "interval", "tsrange", "tstzrange", "daterange", "tstzmultirange"]
 
 #: What Python's calendar, clock or intervals do not have.
-ANNO_OUTSIDE = re.compile("infinity|BC|^10000-|294276|5874897|^24:00|178000000|^(999999999|2147483647) days")
+ANNO_OUTSIDE = re.compile("infinity|BC|^10000-|294276|5874897|^24:00|[+]14$|-10$|^2147483647 days")
 
 
 def expressions(name: str, texts: list[str]) -> Iterator[str]:
@@ -139,7 +144,7 @@ def test_loads_as_psycopg(server: psycopg.Connection[Any], name: str) -> None:
         pytest.skip(f"this server has no type {name}")
     texts = SAMPLES.get(name) or SCHEMA_SAMPLES[name]
     differences = [one for expression in expressions(name, texts) for one in compare(server, expression)]
-    assert not differences, "\n".join(differences)
+    assert not differences, f"{len(differences)}:\n" + "\n".join(differences[:10])
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
@@ -167,7 +172,7 @@ def test_times_under_other_settings(server: psycopg.Connection[Any], setting: st
         for name in TIME_TYPES:
             for expression in expressions(name, SAMPLES[name]):
                 differences += compare(server, expression)
-        assert not differences, "\n".join(differences)
+        assert not differences, f"{len(differences)}:\n" + "\n".join(differences[:10])
     finally:
         server.execute("RESET ALL; SET search_path = values_test, public, pg_catalog")
 
@@ -183,7 +188,7 @@ def test_texts_in_other_encodings(server: psycopg.Connection[Any], encoding: str
         differences = []
         for column in ("t", "n", "v", "e", "h", "array[t, NULL]", "row(t, 1)", "array[v]", "t::citext", "textrange(t, NULL)"):
             differences += compare(server, f"{column} FROM texts")
-        assert not differences, "\n".join(differences)
+        assert not differences, f"{len(differences)}:\n" + "\n".join(differences[:10])
         if encoding != "SQL_ASCII":
             convert = transformer(server)
             their = TheirTransformer(server)
@@ -202,11 +207,23 @@ def test_other_output_settings(server: psycopg.Connection[Any], setting: str) ->
     try:
         for name in ("bytea", "float4", "float8", "money"):
             for expression in expressions(name, SAMPLES[name]):
-                assert not compare(server, expression)
+                # psycopg refuses what `float()` rounds to infinity, and does not read an array of escaped bytea.
+                if "308" not in expression and not ("escape" in setting and "ARRAY" in expression):
+                    assert not compare(server, expression)
         if "bytea" in setting:
             assert not compare(server, "(SELECT string_agg(set_byte('\\x00', 0, i), '') FROM generate_series(0, 255) i)")
     finally:
         server.execute("RESET ALL; SET search_path = values_test, public, pg_catalog")
+
+
+def test_intervals_that_python_does_not_have() -> None:
+    """psycopg's compiled half wraps these around."""
+    convert = Transformer({"IntervalStyle": "postgres"})
+    for value in (b"178000000 years", b"-178000000 years"):
+        with pytest.raises(DataError, match="can't parse interval '-?178000000 years'"):
+            convert.load(1186, 0, value)
+    with pytest.raises(DataError, match="can't parse interval"):
+        convert.load(1186, 1, bytes(12) + (178000000 * 12).to_bytes(4, "big"))
 
 
 def test_every_day_of_the_calendar() -> None:
@@ -246,9 +263,11 @@ def test_dumps_as_psycopg(server: psycopg.Connection[Any], want: str, style: str
         for mine, theirs in PAIRS:
             expected = outcome(lambda: their_dump(server, theirs, want))
             got = outcome(lambda: convert.dump(mine, want))
-            if not same(got, expected):
+            if (want, repr(mine)) in BETTER:
+                assert not is_error(got)
+            elif not same(got, expected):
                 differences.append(f"%{want} {mine!r}: {got!r}, psycopg: {expected!r}")
-        assert not differences, "\n".join(differences)
+        assert not differences, f"{len(differences)}:\n" + "\n".join(differences[:10])
     finally:
         server.execute("RESET IntervalStyle")
 
@@ -292,35 +311,40 @@ def test_json_functions_can_be_set(server: psycopg.Connection[Any]) -> None:
         ours.set_json_loads(1)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("depth", [99, 200, 100_000])
-def test_what_lies_too_deep_is_an_error(depth: int) -> None:
+@pytest.mark.parametrize("depth", [5, 10, 99, 200, 100_000])
+@pytest.mark.parametrize("kind", ["list", "tuple", "list of tuple", "range"])
+def test_what_lies_too_deep_is_an_error(depth: int, kind: str) -> None:
+    wraps: dict[str, Any] = {
+        "list": lambda inner: [inner], "tuple": lambda inner: (inner,), "list of tuple": lambda inner: [(inner,)],
+        "range": lambda inner: ours.Range(inner, None),
+    }  # fmt: skip
+    value: Any = 1
+    for _ in range(depth):
+        value = wraps[kind](value)
+    deepest = {"list": 100, "tuple": 10, "list of tuple": 9, "range": 10}[kind]
+    if depth <= deepest:
+        assert Transformer().dump(value)[2]
+    else:
+        with pytest.raises(DataError, match="recursive|nested more than 10 deep"):
+            Transformer().dump(value)
+    while isinstance(value, (list, tuple, ours.Range)):
+        value = value.lower if isinstance(value, ours.Range) else value[0]
+
+
+def test_lists_that_contain_themselves() -> None:
     convert = Transformer()
-    for wrap in (lambda inner: [inner], lambda inner: (inner,), lambda inner: [(inner,)], lambda inner: ours.Range(inner, None)):
-        value: Any = 1
-        for _ in range(depth):
-            value = wrap(value)
-        try:
-            convert.dump(value)
-        except ours_error() as e:
-            assert "recursive" in str(e) and depth > 50
-        finally:
-            # Python itself would recurse.
-            while isinstance(value, (list, tuple, ours.Range)):
-                value = value.lower if isinstance(value, ours.Range) else value[0]
     loop: list[Any] = []
     loop.append(loop)
-    with pytest.raises(ours_error(), match="recursive"):
-        convert.dump(loop)
-    loop = []
-    loop.append((loop,))
-    with pytest.raises(ours_error(), match="recursive"):
-        convert.dump(loop)
+    around: list[Any] = []
+    around.append((around,))
+    for value in (loop, around, ours.Range(loop, None)):
+        for want in "stb":
+            with pytest.raises((DataError, ProgrammingError), match="recursive|nested|adapt type 'tuple' using placeholder '%b'"):
+                convert.dump(value, want)
 
 
-def ours_error() -> type[Exception]:
-    from leakpool.errors import DataError
-
-    return DataError
+def test_a_buffer_with_gaps() -> None:
+    assert Transformer().dump(memoryview(b"abcdef")[::2]) == (17, 1, b"ace")
 
 
 def test_formatted_refuses_other_letters() -> None:

@@ -536,7 +536,7 @@ fn make_timedelta(py: Python<'_>, days: i64, micros: i64) -> PyResult<Object<'_>
 pub(super) fn text_interval<'py>(py: Python<'py>, value: &[u8], style: &Intervals) -> PyResult<Object<'py>> {
     if let Intervals::Other(style) = style {
         let text = shown(py, value);
-        return Err(PyNotImplementedError::new_err(format!("can't parse interval with IntervalStyle {style}: {text}")));
+        return Err(PyNotImplementedError::new_err(format!("can't parse interval with IntervalStyle '{style}': {text}")));
     }
     let Some((days, micros)) = read_interval(value) else {
         return Err(data_error(py, format!("can't parse interval {}", shown(py, value))));
