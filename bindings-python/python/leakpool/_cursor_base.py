@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import errors as e
 from ._column import Column
+from ._copy_sql import is_copy
 from ._enums import Format, TransactionStatus
 from ._placeholders import Converted, Params, convert, ordered, text_of
 from .rows import Row_co as Row
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ._leakpool import NativeResult, NativeStream
 
 C = TypeVar("C", bound="BaseConnection[Any]")
+
+_COPY = "COPY cannot be used with this method; use copy() instead"
 
 #: How many rows a stream asks for at once: as many as have come, up to this.
 _STREAM_BLOCK = 1000
@@ -163,7 +166,13 @@ class BaseCursor(Generic[C, Row]):
         self._reset()
         sql, values, how = self._query(query, params, prepare, binary)
         conn = self._conn
-        self._take(await conn._request(conn._native_query, sql, values, **how))
+        try:
+            results = await conn._request(conn._native_query, sql, values, **how)
+        except e.NotSupportedError as error:
+            raise _copy_refused(error, sql) from None
+        if any(result.tag is not None and result.tag.startswith("COPY ") for result in results):
+            _refuse_copy(sql)
+        self._take(results)
 
     async def _executemany(self, query: object, params_seq: Iterable[Params], returning: bool) -> None:
         self._check_open()
@@ -179,9 +188,12 @@ class BaseCursor(Generic[C, Row]):
             return
         conn = self._conn
         how = self._how(None, None)
-        results, rows = await conn._request(
-            conn._native_query_many, converted.sql, sets, returning=returning, **how
-        )
+        try:
+            results, rows = await conn._request(
+                conn._native_query_many, converted.sql, sets, returning=returning, **how
+            )
+        except e.NotSupportedError as error:
+            raise _copy_refused(error, converted.sql) from None
         if returning:
             self._take(results)
         else:
@@ -354,6 +366,17 @@ class BaseCursor(Generic[C, Row]):
 
     def _in_error(self) -> bool:
         return self._conn.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.INTRANS)
+
+
+def _copy_refused(error: e.NotSupportedError, sql: str) -> e.Error:
+    """What is raised when a COPY FROM STDIN was refused, for want of data."""
+    return error if error.sqlstate is not None or not is_copy(sql) else e.ProgrammingError(_COPY)
+
+
+def _refuse_copy(sql: str) -> None:
+    """A COPY TO STDOUT whose data nobody gets; one into a file of the server's is nobody's business."""
+    if is_copy(sql):
+        raise e.ProgrammingError(_COPY)
 
 
 def _is_absolute(mode: str) -> bool:

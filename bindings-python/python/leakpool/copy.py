@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import errors as e
+from ._copy_sql import direction
 from ._enums import Format
 from ._leakpool import Transformer
 from ._placeholders import Params, convert, ordered, text_of
@@ -38,36 +39,7 @@ _TRAILER = b"\xff\xff"
 #: The session's settings that texts depend on.
 _SETTINGS = ("client_encoding", "TimeZone", "DateStyle", "IntervalStyle")
 
-#: What in a statement is neither keyword nor punctuation: texts, quoted names, comments.
-_OPAQUE = re.compile(
-    r"""--[^\n]*|/\*.*?\*/|[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$""",
-    re.DOTALL,
-)
-
 Cur = TypeVar("Cur", bound="BaseCursor[Any, Any]")
-
-
-def direction(sql: str) -> Literal["in", "out"]:
-    """Whether a statement copies in or out. Refuses what is no COPY with the client, before it is run."""
-    plain = _OPAQUE.sub(" ", sql)
-    outside, depth = [], 0
-    for char in plain:
-        depth += (char == "(") - (char == ")")
-        outside.append(char if depth == 0 else " ")
-    words = "".join(outside)
-    statement, _, rest = words.partition(";")
-    if re.match(r"\s*copy\b", statement, re.IGNORECASE):
-        if rest.replace(";", "").strip():
-            raise e.ProgrammingError("you cannot mix COPY with other operations")
-        if re.search(r"\bfrom\s+stdin\b", statement, re.IGNORECASE):
-            return "in"
-        if re.search(r"\bto\s+stdout\b", statement, re.IGNORECASE):
-            return "out"
-    shown = " ".join(sql.split())
-    raise e.ProgrammingError(
-        "copy() should be used only with COPY ... TO STDOUT or COPY ... FROM STDIN statements, got "
-        + repr(shown if len(shown) <= 60 else shown[:57] + "...")
-    )
 
 
 class BaseCopy(Generic[Cur]):
