@@ -6,6 +6,7 @@
 
 mod acquire;
 mod builder;
+mod cancelling;
 mod close;
 pub(crate) mod connect;
 mod connection;
