@@ -4,6 +4,7 @@
 use pyo3::prelude::*;
 
 mod aio;
+mod cancelling;
 mod checkout;
 mod clock;
 mod connection;

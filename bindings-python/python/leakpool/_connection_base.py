@@ -7,7 +7,9 @@ class return what is awaited.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 
@@ -252,6 +254,20 @@ class BaseConnection(NativeConnection, Generic[Row]):
             await self._send(self._native_query, "; ".join(commands))
         finally:
             turn.done()
+
+    async def _cancel_arrives(self, timeout: float = 30.0) -> None:
+        """Waits until a cancel that was asked for has reached the server: sent anything before, that might be hit."""
+        deadline = time.monotonic() + timeout
+        while not self.closed and self.being_cancelled:
+            if time.monotonic() > deadline:
+                raise e.CancellationTimeout(f"the cancel request did not reach the server within {timeout:g} sec")
+            await self._pause(0.0005)
+
+    async def _pause(self, seconds: float) -> None:
+        if self._waits:
+            await asyncio.sleep(seconds)
+        else:
+            time.sleep(seconds)
 
     def _tell_handlers(self) -> None:
         """Passes on what has come with an answer. A handler that raises is logged, and the others are told."""

@@ -249,6 +249,7 @@ class BaseCursor(Generic[C, Row]):
         except e.Error:
             # Cancelled, as it should be. If the connection is of no use any more, its next use tells.
             self._streaming = False
+        await self._conn._cancel_arrives()
 
     async def _stream_end(self, stream: NativeStream) -> None:
         turn = self._conn._turn

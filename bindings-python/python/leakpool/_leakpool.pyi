@@ -164,6 +164,9 @@ class NativeConnection:
     ) -> Operation[list[tuple[str, str, int]]]: ...
     def cancel(self) -> None:
         """Asks the server to cancel what runs. Returns at once; from any thread."""
+    @property
+    def being_cancelled(self) -> bool:
+        """A cancel is still on its way: it may hit the next statement."""
     # -- state ------------------------------------------------------------------------------------------------
     @property
     def transaction_status(self) -> int:

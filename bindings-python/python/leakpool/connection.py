@@ -207,8 +207,12 @@ class Connection(BaseConnection[Row]):
         self._change("deferrable", value)
 
     def cancel_safe(self, *, timeout: float = 30.0) -> None:
-        """As `cancel`, which waits for nothing and needs no time-out."""
+        """Asks the server to cancel what runs, and waits until the request has arrived.
+
+        Raises `CancellationTimeout` if it has not in time.
+        """
         self.cancel()
+        finish(self._cancel_arrives(timeout))
 
     def close(self) -> None:
         """Ends the session, and the checkout with it. A second time does nothing."""
@@ -359,8 +363,9 @@ class AsyncConnection(BaseConnection[Row]):
             super().__setattr__(name, value)
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:
-        """As `cancel`, which waits for nothing and needs no time-out."""
+        """As `Connection.cancel_safe`."""
         self.cancel()
+        await self._cancel_arrives(timeout)
 
     async def close(self) -> None:
         """Ends the session, and the checkout with it. A second time does nothing."""

@@ -163,7 +163,9 @@ class BaseCopy(Generic[Cur]):
             while await self._piece() is not None:
                 pass
         except e.Error:
+            # Cancelled, as it should be. If the connection is of no use any more, its next use tells.
             pass
+        await self.connection._cancel_arrives()
         copy.close()
 
     def _copied(self, tag: str) -> None:

@@ -32,6 +32,7 @@ from ._exceptions import (
 from ._sqlstates import *
 
 __all__ = [
+    "CancellationTimeout",
     "ConnectionLost",
     "ConnectionReleased",
     "DataError",
@@ -96,6 +97,10 @@ class ConnectionReleased(OperationalError):
 
 class ConnectionLost(OperationalError):
     """The session ended while it was held: the server was stopped, the network is gone, somebody killed it."""
+
+
+class CancellationTimeout(OperationalError):
+    """A cancel request did not reach the server in time."""
 
 
 class Forked(OperationalError):
