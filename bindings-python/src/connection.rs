@@ -111,7 +111,7 @@ impl NativeConnection {
         if connection.is_closed() || connection.revocation().is_some() {
             return 4;
         }
-        if held.requests.load(Ordering::Relaxed) > 0 {
+        if held.requests.load(Ordering::Relaxed) > 0 || held.is_being_cleared() {
             return 1;
         }
         match connection.transaction_status() {

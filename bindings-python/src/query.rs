@@ -14,9 +14,9 @@ use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::{OrRaise, named};
 use crate::result::{Column, NativeResult};
-use crate::shared::{Held, Request};
+use crate::shared::{GiveUp, Held, Request};
 use crate::values::{AdaptContext, Params, dump_all};
-use crate::waiting::interruptible;
+use crate::waiting::{Waited, interruptible};
 
 /// How many statements of one call are under way at once.
 const WINDOW: usize = 100;
@@ -201,19 +201,24 @@ fn sets(
     params.try_iter()?.map(|one| dumped(py, held, &one?)).collect()
 }
 
-/// Waits on the calling thread, and cancels what runs if a signal handler raises.
+/// Waits on the calling thread. If a signal handler raises, what runs is cancelled on the server, and its answer waited
+/// for, a while, so that the connection is as it seems.
 pub(crate) fn drive<F>(py: Python<'_>, held: &Arc<Held>, work: F) -> PyResult<F::Output>
 where
     F: Future + Send,
     F::Output: Send,
 {
     let connection = held.connection().ok_or_else(gone).or_raise(py)?;
-    let outcome = interruptible(py, |give_up| connection.drive(work, give_up));
-    if outcome.is_err() {
-        // Nothing left to cancel is no error.
-        let _ = connection.cancel();
+    let cancel = || drop(connection.cancel());
+    let outcome = interruptible(py, Some(&cancel), |give_up| connection.drive(work, give_up));
+    match outcome {
+        Waited::Done(output) => Ok(output),
+        Waited::Raised(e) => Err(e),
+        Waited::GivenUp(e) => {
+            held.abandon();
+            Err(e)
+        }
     }
-    outcome
 }
 
 /// An operation on a connection, which is cancelled on the server if it is given up.
@@ -221,11 +226,7 @@ pub(crate) fn operation<F>(connection: &Bound<'_, NativeConnection>, held: &Arc<
 where
     F: Future<Output = crate::aio::Finish> + Send + 'static,
 {
-    let operation = Operation::new(Some(connection.clone().into_any().unbind()), work);
-    match held.connection().map(Connection::cancel_handle) {
-        Some(handle) => operation.or(move || drop(handle.cancel())),
-        None => operation,
-    }
+    Operation::new(Some(connection.clone().into_any().unbind()), work).or(GiveUp::on(held))
 }
 
 #[pymethods]

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use leakpool::host::HostRuntime;
-use leakpool::{AcquireOptions, Host, CheckoutId, ConnectConfig, Connection, ErrorCode, Names, OPTIONS, Pool, Result, Settings, SiteId};
+use leakpool::{AcquireOptions, CancelHandle, Host, CheckoutId, ConnectConfig, Connection, ErrorCode, Names, OPTIONS, Pool, Result, Settings, SiteId};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -150,6 +150,8 @@ pub(crate) struct Held {
     pub(crate) pool: Arc<PoolShared>,
     broken: AtomicBool,
     epoch: u64,
+    /// A request was given up, and its answer may still be on its way.
+    abandoned: AtomicBool,
     /// How many requests are under way.
     pub(crate) requests: AtomicUsize,
 }
@@ -162,6 +164,7 @@ impl Held {
             id,
             pool: pool.clone(),
             broken: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             epoch: pool.epoch.load(Ordering::SeqCst),
             requests: AtomicUsize::new(0),
         })
@@ -169,6 +172,22 @@ impl Held {
 
     pub(crate) fn connection(&self) -> Option<&Connection> {
         self.connection.as_ref()
+    }
+
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    /// The answer to a request that was given up is still being thrown away: the transaction status is not known.
+    pub(crate) fn is_being_cleared(&self) -> bool {
+        if !self.abandoned.load(Ordering::SeqCst) {
+            return false;
+        }
+        let settled = self.connection().is_none_or(Connection::is_settled);
+        if settled {
+            self.abandoned.store(false, Ordering::SeqCst);
+        }
+        !settled
     }
 
     fn end(&mut self) -> Result<()> {
@@ -214,6 +233,31 @@ impl std::ops::Deref for Request {
 impl Drop for Request {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How what runs on a connection is given up: first by asking the server, then by turning away.
+pub(crate) struct GiveUp {
+    held: Weak<Held>,
+    handle: Option<CancelHandle>,
+}
+
+impl GiveUp {
+    pub(crate) fn on(held: &Arc<Held>) -> GiveUp {
+        let handle = held.connection().map(Connection::cancel_handle);
+        GiveUp { held: Arc::downgrade(held), handle }
+    }
+
+    /// Asks the server to cancel what runs. Nothing left to cancel is no error.
+    pub(crate) fn ask(&self) {
+        let _ = self.handle.as_ref().map(CancelHandle::cancel);
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn turn_away(&self) {
+        if let Some(held) = self.held.upgrade() {
+            held.abandon();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ._enums import TransactionStatus
 from ._leakpool import ManualClock, NativePool
 from ._pool_base import PoolBase, Seconds
 from .connection import AsyncConnection
@@ -246,7 +247,7 @@ class AsyncPool(PoolBase, Generic[ACT]):
                 pass
             elif exc is None:
                 await conn.commit()
-            elif not isinstance(exc, asyncio.CancelledError):
+            elif conn.transaction_status != TransactionStatus.ACTIVE:
                 try:
                     await conn.rollback()
                 except Exception as e:
