@@ -17,7 +17,6 @@ import psycopg
 import psycopg.errors
 import psycopg.rows
 import pytest
-from leakpool.pool import Pool
 
 DSN = os.environ["DATABASE_URL"]
 
@@ -41,7 +40,7 @@ class Library:
             with psycopg.connect(DSN, autocommit=autocommit) as connection:
                 yield connection
             return
-        with Pool(DSN, min_size=0, max_size=1) as pool:
+        with leakpool.Pool(DSN, min_size=0, max_size=1) as pool:
             connection = pool.getconn()
             try:
                 if autocommit:
@@ -57,9 +56,7 @@ class Library:
             async with await psycopg.AsyncConnection.connect(DSN, autocommit=autocommit) as connection:
                 yield connection
             return
-        from leakpool.async_pool import AsyncPool
-
-        async with AsyncPool(DSN, min_size=0, max_size=1) as pool:
+        async with leakpool.AsyncPool(DSN, min_size=0, max_size=1) as pool:
             connection = await pool.getconn()
             try:
                 if autocommit:

@@ -4,8 +4,9 @@
 """
 
 from . import errors as errors
+from . import rows as rows
+from . import types as types
+from ._dbapi import *
 from ._leakpool import __version__ as __version__
 from .async_pool import AsyncPool as AsyncPool
-from .connection import AsyncConnection as AsyncConnection
-from .connection import Connection as Connection
 from .pool import Pool as Pool

@@ -260,14 +260,16 @@ class BaseConnection(NativeConnection, Generic[Row]):
         deadline = time.monotonic() + timeout
         while not self.closed and self.being_cancelled:
             if time.monotonic() > deadline:
-                raise e.CancellationTimeout(f"the cancel request did not reach the server within {timeout:g} sec")
+                raise e.CancellationTimeout(
+                    f"the cancel request did not reach the server within {timeout:g} sec"
+                )
             await self._pause(0.0005)
 
     async def _pause(self, seconds: float) -> None:
         if self._waits:
             await asyncio.sleep(seconds)
         else:
-            time.sleep(seconds)
+            time.sleep(seconds)  # noqa: ASYNC251
 
     def _tell_handlers(self) -> None:
         """Passes on what has come with an answer. A handler that raises is logged, and the others are told."""
@@ -322,13 +324,12 @@ class BaseConnection(NativeConnection, Generic[Row]):
             except Exception:
                 logger.warning("error ignored while rolling back %r", self, exc_info=True)
 
-    def _end(self) -> None:
-        """What `close` does."""
+    def _end(self) -> Any:
+        """What `close` does. Returns the pool that is to be closed with it."""
         pool, self._own_pool = self._own_pool, None
         if not self.released:
             self.release(broken=not self._close_returns)
-        if pool is not None:
-            pool.close()
+        return pool
 
     async def _literals(self, values: Any) -> list[str]:
         """Values as the server writes them in SQL, with their types: for statements that take no parameters."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
+from ._connect import arguments
 from ._connection_base import BaseConnection, Notify
 from ._enums import Format, IsolationLevel
 from ._leakpool import NativeConnection
@@ -70,6 +71,26 @@ class Connection(BaseConnection[Row]):
     def __init__(self) -> None:
         #: What makes the rows of new cursors.
         self.row_factory = tuple_row  # type: ignore[assignment]
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
+        """A connection of its own, for programs that want no pool.
+
+        `kwargs` are parameters of the connection string (`host`, `dbname`, `connect_timeout`, ...), and `autocommit`,
+        `row_factory`, `cursor_factory`, `prepare_threshold`. Close it, or use it in a `with` block: that commits, or
+        rolls back if an exception leaves it, and closes it.
+        """
+        from .pool import Pool
+
+        args, options = arguments(cls, conninfo, kwargs)
+        pool: Pool[Any] = Pool(*args, **options)
+        try:
+            connection = pool.getconn()
+        except BaseException:
+            pool.close(0)
+            raise
+        connection._own_pool = pool
+        return connection  # type: ignore[no-any-return]
 
     @overload
     def cursor(self, *, binary: bool = False) -> Cursor[Row]: ...
@@ -216,7 +237,9 @@ class Connection(BaseConnection[Row]):
 
     def close(self) -> None:
         """Ends the session, and the checkout with it. A second time does nothing."""
-        self._end()
+        pool = self._end()
+        if pool is not None:
+            pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -252,6 +275,22 @@ class AsyncConnection(BaseConnection[Row]):
     def __init__(self) -> None:
         #: What makes the rows of new cursors.
         self.row_factory = tuple_row  # type: ignore[assignment]
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
+        """As `Connection.connect`."""
+        from .async_pool import AsyncPool
+
+        args, options = arguments(cls, conninfo, kwargs)
+        pool: AsyncPool[Any] = AsyncPool(*args, **options, open=False)
+        await pool.open()
+        try:
+            connection = await pool.getconn()
+        except BaseException:
+            await pool.close(0)
+            raise
+        connection._own_pool = pool
+        return connection  # type: ignore[no-any-return]
 
     @overload
     def cursor(self, *, binary: bool = False) -> AsyncCursor[Row]: ...
@@ -369,7 +408,9 @@ class AsyncConnection(BaseConnection[Row]):
 
     async def close(self) -> None:
         """Ends the session, and the checkout with it. A second time does nothing."""
-        self._end()
+        pool = self._end()
+        if pool is not None:
+            await pool.close()
 
     async def __aenter__(self) -> Self:
         return self
