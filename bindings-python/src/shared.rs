@@ -154,6 +154,21 @@ pub(crate) struct Held {
     abandoned: AtomicBool,
     /// How many requests are under way.
     pub(crate) requests: AtomicUsize,
+    /// What lies open on it. Locked for an instant, with nothing else.
+    open: Mutex<Vec<Weak<dyn LetGo>>>,
+    given_back: AtomicBool,
+}
+
+/// A stream or a COPY that lies open: let go of when its checkout is given back, whoever still has the object.
+pub(crate) trait LetGo: Send + Sync {
+    fn let_go(&self);
+}
+
+impl<T: Send> LetGo for Mutex<Option<T>> {
+    fn let_go(&self) {
+        let open = self.lock().take();
+        drop(open);
+    }
 }
 
 impl Held {
@@ -167,6 +182,8 @@ impl Held {
             abandoned: AtomicBool::new(false),
             epoch: pool.epoch.load(Ordering::SeqCst),
             requests: AtomicUsize::new(0),
+            open: Mutex::default(),
+            given_back: AtomicBool::new(false),
         })
     }
 
@@ -190,6 +207,25 @@ impl Held {
         !settled
     }
 
+    /// What was opened now is not to keep the checkout from being given back.
+    pub(crate) fn opened<T: Send + 'static>(&self, open: &Arc<Mutex<Option<T>>>) {
+        let open: Weak<Mutex<Option<T>>> = Arc::downgrade(open);
+        let mut all = self.open.lock();
+        all.retain(|other| other.strong_count() > 0);
+        all.push(open);
+    }
+
+    /// Whoever worked on what is open puts it back, unless the checkout was given back meanwhile.
+    pub(crate) fn put_back<T: Send>(&self, open: &Mutex<Option<T>>, value: T) {
+        let mut place = open.lock();
+        if self.given_back.load(Ordering::SeqCst) {
+            drop(place);
+            drop(value);
+        } else {
+            *place = Some(value);
+        }
+    }
+
     fn end(&mut self) -> Result<()> {
         let drained = self.epoch != self.pool.epoch.load(Ordering::SeqCst);
         let broken = self.broken.load(Ordering::SeqCst) || drained;
@@ -200,6 +236,11 @@ impl Held {
     pub(crate) fn give_back(self: Arc<Held>, broken: bool) -> Result<()> {
         if broken {
             self.broken.store(true, Ordering::SeqCst);
+        }
+        self.given_back.store(true, Ordering::SeqCst);
+        let open = std::mem::take(&mut *self.open.lock());
+        for open in open.iter().filter_map(Weak::upgrade) {
+            open.let_go();
         }
         Arc::into_inner(self).map_or(Ok(()), |mut held| held.end())
     }
