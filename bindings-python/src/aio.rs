@@ -18,6 +18,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::acquire::{Acquire, Begun};
 use crate::errors::OrRaise;
 use crate::shared::GiveUp;
 use crate::waiting::attached;
@@ -162,6 +163,8 @@ impl Answer {
 enum State {
     /// Not awaited yet.
     New(Work),
+    /// Not awaited yet: an acquire, which may have its answer at once.
+    Acquire(Acquire),
     /// The answer was there at once.
     Ready(Py<PyAny>),
     Waiting { entry: u64, task: TaskId, answer: Arc<Answer>, cancelled: Option<Cancelled> },
@@ -212,28 +215,12 @@ impl Operation {
         Operation::with(State::New(Box::pin(work)), owner)
     }
 
-    pub(crate) fn ready(value: Py<PyAny>) -> Operation {
-        Operation::with(State::Ready(value), None)
+    pub(crate) fn acquire(acquire: Acquire) -> Operation {
+        Operation::with(State::Acquire(acquire), None)
     }
 
-    /// With something that is made of its answer on the loop's thread.
-    pub(crate) fn then(
-        self,
-        py: Python<'_>,
-        make: impl FnOnce(Python<'_>, Py<PyAny>) -> PyResult<Py<PyAny>> + Send + 'static,
-    ) -> PyResult<Operation> {
-        let state = std::mem::replace(&mut *self.state.lock(), State::Over);
-        let state = match state {
-            State::Ready(value) => State::Ready(make(py, value)?),
-            State::New(work) => State::New(Box::pin(async move {
-                let finish = work.await;
-                let then: Finish = Box::new(move |py| make(py, finish(py)?));
-                then
-            })),
-            state @ (State::Waiting { .. } | State::Over) => state,
-        };
-        *self.state.lock() = state;
-        Ok(self)
+    pub(crate) fn ready(value: Py<PyAny>) -> Operation {
+        Operation::with(State::Ready(value), None)
     }
 
     /// With something to be done if it is given up while it waits.
@@ -357,6 +344,10 @@ impl Operation {
         match state {
             State::Ready(value) => Err(PyStopIteration::new_err((value,))),
             State::New(work) => self.begin(py, work),
+            State::Acquire(acquire) => match acquire.begin(py)? {
+                Begun::Ready(value) => Err(PyStopIteration::new_err((value,))),
+                Begun::Waits(work) => self.begin(py, work),
+            },
             State::Waiting { entry, task, answer, cancelled: Some(cancelled) } => {
                 let raise = cancelled.raise.clone_ref(py);
                 // With its answer, or without one after all that time.
@@ -424,6 +415,7 @@ impl Operation {
         if let Some(state) = self.state.try_lock() {
             match &*state {
                 State::Ready(value) => visit.call(value)?,
+                State::Acquire(acquire) => acquire.traverse(&visit)?,
                 State::Waiting { answer, cancelled, .. } => {
                     if let Some(cancelled) = cancelled {
                         visit.call(&cancelled.timer)?;

@@ -20,6 +20,7 @@ use crate::errors::{OrRaise, fields_dict, of_code};
 use crate::notify::Inbox;
 use crate::owner;
 use crate::pool::NativePool;
+use crate::query::gone;
 use crate::shared::{Held, Request};
 use crate::snapshot::Revocation;
 use crate::waiting::is_over;
@@ -211,6 +212,17 @@ impl NativeConnection {
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         let held = self.held(py)?;
         held.connection().map_or(Ok(()), Connection::cancel).or_raise(py)
+    }
+
+    /// Raises what happened to it, if it cannot be used any more.
+    fn check_usable(&self, py: Python<'_>) -> PyResult<()> {
+        let held = self.held(py)?;
+        let connection = held.connection().ok_or_else(gone).or_raise(py)?;
+        if connection.revocation().is_some() || connection.is_closed() {
+            // Nothing can be sent: the core says why, and counts the use of what was taken away.
+            drop(connection.exchange().simple("").or_raise(py)?);
+        }
+        Ok(())
     }
 
     /// libpq's number: 0 idle, 1 active, 2 in a transaction, 3 in a failed one, 4 unknown.

@@ -3,6 +3,7 @@
 
 use pyo3::prelude::*;
 
+mod acquire;
 mod aio;
 mod cancelling;
 mod checkout;
@@ -12,6 +13,7 @@ mod copy;
 mod errors;
 mod events;
 mod frames;
+mod gather;
 mod logging;
 mod notify;
 mod options;

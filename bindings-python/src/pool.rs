@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::acquire::Acquire;
 use crate::aio::{Operation, finish};
 use crate::clock::ManualClock;
 use crate::connection::NativeConnection;
@@ -131,7 +132,7 @@ impl NativePool {
         self.stacks.here(py, capture, depth, |frames| shared.pool.host_site(frames))
     }
 
-    fn wanted(wish: &Wish, owner: Option<Arc<str>>) -> AcquireOptions {
+    pub(crate) fn wanted(wish: &Wish, owner: Option<Arc<str>>) -> AcquireOptions {
         let mut options = AcquireOptions::new().expected_duration(wish.expected);
         options.timeout = wish.timeout;
         options.label = wish.label.clone();
@@ -141,7 +142,7 @@ impl NativePool {
 
     /// Nothing is idle: counts that, and refuses if too many wait already.
     #[cold]
-    fn queue(&self, py: Python<'_>, shared: &PoolShared) -> PyResult<()> {
+    pub(crate) fn queue(&self, py: Python<'_>, shared: &PoolShared) -> PyResult<()> {
         self.queued.fetch_add(1, Ordering::Relaxed);
         let most = self.max_waiting.load(Ordering::Relaxed);
         if most > 0 && shared.pool.status().waiting >= most {
@@ -181,7 +182,7 @@ impl NativePool {
         NativeConnection::lent(pool.class(py)?, held, slf.clone().unbind(), None)
     }
 
-    fn counted<T>(&self, outcome: leakpool::Result<T>) -> leakpool::Result<T> {
+    pub(crate) fn counted<T>(&self, outcome: leakpool::Result<T>) -> leakpool::Result<T> {
         if outcome.is_err() {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
@@ -222,36 +223,14 @@ impl NativePool {
         }
     }
 
-    /// A connection for the running task.
-    pub(crate) fn acquire_async(slf: &Bound<'_, NativePool>, wish: &Wish) -> PyResult<Operation> {
+    /// A connection for the running task: acquired when it is awaited, named by the line that asks now.
+    pub(crate) fn acquire_async(slf: &Bound<'_, NativePool>, wish: &Wish) -> PyResult<Acquire> {
         let (py, pool) = (slf.py(), slf.get());
         let shared = pool.shared(py)?;
-        let site = pool.site(py, shared)?;
-        let task = owner::current_task(py)?;
-        let name = task.as_ref().map(owner::task_name).transpose()?;
-        let options = NativePool::wanted(wish, name);
-        match pool.counted(shared.lend_idle(site, options.clone())).or_raise(py)? {
-            Some(held) => {
-                let connection = pool.lent(slf, held, task.as_ref())?;
-                Ok(Operation::ready(connection.into_any().unbind()))
-            }
-            None => {
-                pool.queue(py, shared)?;
-                let (lend, me, task) = (shared.lend(site, options), slf.clone().unbind(), task.map(Bound::unbind));
-                Ok(Operation::new(None, async move {
-                    let lent = lend.await;
-                    finish(Ok(()), move |py, ()| {
-                        let pool = me.bind(py);
-                        let held = pool.get().counted(lent).or_raise(py)?;
-                        let task = task.as_ref().map(|task| task.bind(py));
-                        Ok(pool.get().lent(pool, held, task)?.into_any().unbind())
-                    })
-                }))
-            }
-        }
+        Ok(Acquire { pool: slf.clone().unbind(), block: None, site: pool.site(py, shared)?, wish: wish.clone() })
     }
 
-    fn lent<'py>(
+    pub(crate) fn lent<'py>(
         &self,
         slf: &Bound<'py, NativePool>,
         held: Arc<Held>,
@@ -465,7 +444,8 @@ impl NativePool {
         label: Option<&str>,
         expected_duration: Option<f64>,
     ) -> PyResult<Operation> {
-        NativePool::acquire_async(slf, &Wish::new(timeout, label, expected_duration)?)
+        let acquire = NativePool::acquire_async(slf, &Wish::new(timeout, label, expected_duration)?)?;
+        Ok(Operation::acquire(acquire))
     }
 
     /// A connection that is idle now, for the pool's own use; `None` if there is none.

@@ -202,17 +202,19 @@ class BaseConnection(NativeConnection, Generic[Row]):
     def _check_usable(self) -> None:
         """Raises what happened to a connection that cannot be used any more."""
         if self.released:
-            # The native layer knows what happened, and says it to whoever asks anything of it.
-            self.cancel()
+            # The native layer knows what happened, and counts late uses.
+            self.check_usable()
             raise e.ConnectionReleased("the connection is closed")
         if self.broken:
             raise e.ConnectionLost("the connection is lost: its session has ended")
 
+    def _first_turn(self) -> Turn | AsyncTurn:
+        # Two threads may come here at the same time: one of the two is kept.
+        turn: Turn | AsyncTurn = self.__dict__.setdefault("_turn", self._make_turn())
+        return turn
+
     async def _take_turn(self, what: str = "") -> Turn | AsyncTurn:
-        turn = self._turn
-        if turn is None:
-            # Two threads may come here at the same time: one of the two is kept.
-            turn = self.__dict__.setdefault("_turn", self._make_turn())
+        turn = self._turn or self._first_turn()
         if not turn.take(what):
             await turn.wait(what)
         return turn
