@@ -196,12 +196,6 @@ pub(crate) fn as_i64(object: &Object<'_>) -> PyResult<Option<i64>> {
     Ok(Some(value))
 }
 
-/// True if both are the same object.
-#[inline]
-pub(crate) fn same(object: &Object<'_>, other: &Py<PyAny>) -> bool {
-    ptr::eq(object.as_ptr(), other.as_ptr())
-}
-
 /// Makes many objects of classes of `datetime`, each of its pickled state, without new arguments for each: bytes and tuple
 /// are used again as long as nobody else has got hold of them.
 #[derive(Default)]

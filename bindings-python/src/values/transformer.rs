@@ -30,11 +30,6 @@ struct Types {
 }
 
 impl Transformer {
-    /// For this session.
-    pub(crate) fn of(context: &AdaptContext<'_>) -> Transformer {
-        Transformer { session: context.snapshot(), types: Mutex::default() }
-    }
-
     fn loaders(&self, py: Python<'_>, format: Format, columns: usize) -> PyResult<std::sync::Arc<Loaders>> {
         let index = usize::from(format == Format::Binary);
         let Types { oids, loaders } = self.types.lock().clone();

@@ -258,18 +258,10 @@ impl Formatted {
     }
 }
 
-/// Dumps one object as for the placeholder `%s`.
-///
-/// # Errors
-/// `ProgrammingError` for a type that cannot be adapted, `DataError` for a value that the type cannot have.
-pub(crate) fn dump(py: Python<'_>, object: &Bound<'_, PyAny>, context: &AdaptContext<'_>) -> PyResult<Dumped> {
-    dump_as(py, object, Want::Auto, context)
-}
-
 /// Dumps one object in the format that is wanted.
 ///
 /// # Errors
-/// As for [`dump`].
+/// `ProgrammingError` for a type that cannot be adapted, `DataError` for a value that the type cannot have.
 pub(crate) fn dump_as(py: Python<'_>, object: &Bound<'_, PyAny>, want: Want, context: &AdaptContext<'_>) -> PyResult<Dumped> {
     if object.is_none() {
         return Ok(Dumped { oid: 0, format: Format::Text, value: None });
@@ -283,7 +275,7 @@ pub(crate) fn dump_as(py: Python<'_>, object: &Bound<'_, PyAny>, want: Want, con
 /// `%s`.
 ///
 /// # Errors
-/// As for [`dump`], with a note that names the parameter (from Python 3.11 on).
+/// As for [`dump_as`], with a note that names the parameter (from Python 3.11 on).
 pub(crate) fn dump_all(py: Python<'_>, parameters: &Bound<'_, PyAny>, context: &AdaptContext<'_>) -> PyResult<Params> {
     let dumper = Dumper::new(py, context)?;
     let mut all = Params::default();

@@ -299,14 +299,6 @@ impl Loaders {
         })
     }
 
-    /// One row.
-    ///
-    /// # Errors
-    /// As for [`values`](Loaders::values).
-    pub(crate) fn row<'py>(&self, py: Python<'py>, row: &RawRow) -> PyResult<Bound<'py, PyTuple>> {
-        self.values(&mut Maker::new(py), row.iter())
-    }
-
     /// A list of rows, as tuples.
     ///
     /// # Errors
