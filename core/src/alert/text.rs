@@ -11,9 +11,10 @@ impl Event {
     pub fn text(&self) -> String {
         match &self.data {
             EventData::Leak { checkout, .. } => leak_text(checkout),
-            EventData::LeaksDetected { leaks } => {
-                format!("{} connections leaked at once: {}", leaks.len(), places(leaks))
-            }
+            EventData::LeaksDetected { leaks } => match leaks.len() {
+                1 => format!("1 connection leaked: {}", places(leaks)),
+                n => format!("{n} connections leaked at once: {}", places(leaks)),
+            },
             EventData::LeakRecovered { checkout } => format!(
                 "a checkout that was reported as leaked was released after {}; {}",
                 spoken(checkout.held),

@@ -67,6 +67,8 @@ pub(super) struct Session {
     statements: HashMap<Vec<u8>, Option<Arc<str>>>,
     /// The last simple query ends every LISTEN.
     unlistens: bool,
+    /// How much of the next simple query is not shown: it is not its asker's.
+    in_front: usize,
 }
 
 /// A stream under observation.
@@ -210,9 +212,14 @@ impl Session {
         match tag {
             STARTUP => self.outstanding.push_back(Outstanding { sync: false, effectful: false }),
             front::QUERY => {
-                let sql = text(cstr(body).0);
-                self.unlistens = sql.contains("UNLISTEN *");
-                self.started(Some(sql), now);
+                let sql = cstr(body).0;
+                let whole = text(sql);
+                self.unlistens = whole.contains("UNLISTEN *");
+                let shown = match std::mem::take(&mut self.in_front) {
+                    0 => whole,
+                    front => text(sql.get(front..).unwrap_or(sql)),
+                };
+                self.started(Some(shown), now);
                 self.outstanding.push_back(Outstanding { sync: false, effectful: true });
             }
             front::FUNCTION_CALL => {
@@ -348,6 +355,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     needs_sync: false,
                     statements: HashMap::new(),
                     unlistens: false,
+                    in_front: 0,
                 },
             },
             channel_binding,
@@ -398,6 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 self.active = request
                     .filter(|request| next == Some(Standing::Held) && !request.replies.is_closed())
                     .map(Active::new);
+                self.observer.session.in_front = self.active.as_ref().map_or(0, |active| active.in_front);
                 continue;
             }
             let Some(active) = self.active.as_mut() else { return Ok(()) };

@@ -234,17 +234,18 @@ impl<'a> Exchange<'a> {
     /// A request by the simple protocol. What goes first becomes a part of the text, so that its failure ends all.
     fn text(self, sql: &str, more: Option<mpsc::Receiver<Bytes>>) -> Result<Reader> {
         encode::check_text("the SQL text", sql)?;
-        let (bytes, shift) = match self.first {
-            None => (encode::simple(sql)?, 0),
+        let (bytes, in_front, shift) = match self.first {
+            None => (encode::simple(sql)?, 0, 0),
             Some(first) => {
                 encode::check_text("the statement in front", first)?;
                 let text = format!("{first}\n;{sql}");
-                (encode::simple(&text)?, first.chars().count() + 2)
+                (encode::simple(&text)?, text.len() - sql.len(), first.chars().count() + 2)
             }
         };
         self.usable()?;
         let (replies, reader) = self.reader();
-        self.connection.control().request(Request { bytes, more, replies, generation: self.generation() });
+        let generation = self.generation();
+        self.connection.control().request(Request { bytes, in_front, more, replies, generation });
         Ok(reader.shifted(u32::try_from(shift).unwrap_or(u32::MAX)))
     }
 
@@ -305,7 +306,7 @@ impl<'a> Exchange<'a> {
             // Still under the lock: the order of requests is the order of decisions about statements.
             let queued = filled.map(|()| {
                 let (bytes, generation) = (batch.sync(), self.generation());
-                control.queue(Request { bytes, more: None, replies, generation });
+                control.queue(Request { bytes, in_front: 0, more: None, replies, generation });
             });
             (closes, choice, queued)
         };

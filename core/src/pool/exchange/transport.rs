@@ -15,6 +15,8 @@ pub(crate) const PIECES: usize = 4;
 /// A raw request: bytes that are whole messages and end with what the server answers by a ReadyForQuery.
 pub(crate) struct Request {
     pub(crate) bytes: Bytes,
+    /// How many bytes of its SQL text (in the simple protocol) are not its asker's.
+    pub(crate) in_front: usize,
     /// What follows them (copy data); `None` if nothing does.
     pub(crate) more: Option<mpsc::Receiver<Bytes>>,
     pub(crate) replies: mpsc::Sender<Chunk>,
@@ -31,6 +33,7 @@ pub(crate) struct Chunk {
 /// The request whose turn it is.
 pub(crate) struct Active {
     pub(crate) pending: Bytes,
+    pub(crate) in_front: usize,
     pub(crate) generation: u64,
     more: Option<mpsc::Receiver<Bytes>>,
     replies: Option<mpsc::Sender<Chunk>>,
@@ -38,8 +41,8 @@ pub(crate) struct Active {
 
 impl Active {
     pub(crate) fn new(request: Request) -> Active {
-        let Request { bytes, more, replies, generation } = request;
-        Active { pending: bytes, generation, more, replies: Some(replies) }
+        let Request { bytes, in_front, more, replies, generation } = request;
+        Active { pending: bytes, in_front, generation, more, replies: Some(replies) }
     }
 
     /// The asker's checkout is over: what it still sends is cut off here, what is still answered is thrown away.

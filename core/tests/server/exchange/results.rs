@@ -335,6 +335,7 @@ async fn a_statement_in_front_travels_with_the_request() {
     let answers = say(begin, "SELECT 1; SELECT 2").await.unwrap();
     assert_eq!(answers.iter().map(value).collect::<Vec<_>>(), ["1", "2"]);
     assert_eq!(held.transaction_status(), TransactionStatus::InTransaction);
+    assert_eq!(pool.checkouts()[0].last_sql.as_ref().unwrap().text, "SELECT 1; SELECT 2");
     say(held.exchange(), "ROLLBACK").await.unwrap();
     // Its rows are swallowed, too, and positions are those of the caller's text.
     let odd = held.exchange().after("SELECT 'hidden' -- no ; here");
