@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import errors as e
@@ -21,6 +21,10 @@ C = TypeVar("C", bound="BaseConnection[Any]")
 
 _COPY = "COPY cannot be used with this method; use copy() instead"
 
+#: What of a cursor's or connection's state is compared on the way of every query, as plain numbers.
+_BINARY, _IDLE = int(Format.BINARY), int(TransactionStatus.IDLE)
+_PLAIN_PARAMS = (tuple, list)
+
 #: How many rows a stream asks for at once: as many as have come, up to this.
 _STREAM_BLOCK = 1000
 
@@ -33,6 +37,7 @@ class BaseCursor(Generic[C, Row]):
         "_closed",
         "_columns",
         "_conn",
+        "_has_rows",
         "_index",
         "_make",
         "_pos",
@@ -66,6 +71,8 @@ class BaseCursor(Generic[C, Row]):
         self._tag: str | None = None
         self._make: RowMaker[Row] | None = None
         self._columns: list[Column] | None = None
+        #: The current result has columns, and so perhaps rows.
+        self._has_rows = False
         self._stream_columns: Any = None
         #: More rows may come.
         self._streaming = False
@@ -149,7 +156,7 @@ class BaseCursor(Generic[C, Row]):
         self, query: object, params: Params | None, prepare: bool | None, binary: bool | None
     ) -> tuple[str, Any, dict[str, Any]]:
         """The text, the values and how it is to be run. No values: the simple protocol, several statements allowed."""
-        sql = query if type(query) is str else text_of(query, self._conn)
+        sql = query if type(query) is str else text_of(query)
         if params is None:
             values = None
         else:
@@ -170,14 +177,55 @@ class BaseCursor(Generic[C, Row]):
             results = await conn._request(conn._native_query, sql, values, **how)
         except e.NotSupportedError as error:
             raise _copy_refused(error, sql) from None
-        if any(result.tag is not None and result.tag.startswith("COPY ") for result in results):
-            _refuse_copy(sql)
         self._take(results)
+        self._refuse_copy(sql)
+
+    def _execute_now(self, conn: Any, query: str, params: Params | None) -> None:
+        """What `_execute` does, for the sync class in the ordinary case, with the turn taken: as short as can be, since a
+        short query takes as long as the Python around it."""
+        self._reset()
+        sql = query
+        values: Sequence[Any] | None = None
+        if params is not None:
+            converted = convert(query)
+            sql = converted.sql
+            if params.__class__ in _PLAIN_PARAMS and len(params) == converted.simply:
+                values = params or None
+            else:
+                values = ordered(converted, params) or None
+        first = None if conn._autocommit or conn.transaction_status != _IDLE else conn._begin
+        try:
+            results = conn.query(
+                sql,
+                values,
+                first=first,
+                cached=conn.prepare_threshold is not None,
+                binary=self.format == _BINARY,
+            )
+        except (e.DatabaseError, UnicodeEncodeError) as error:
+            raise self._explained(error, sql) from None
+        self._take(results)
+        self._refuse_copy(sql)
+
+    def _explained(self, error: Exception, sql: str) -> Exception:
+        """What is raised for what the native layer has raised about a statement."""
+        if isinstance(error, e.DatabaseError):
+            e.show_place(error, sql)
+            return _copy_refused(error, sql) if isinstance(error, e.NotSupportedError) else error
+        return error if isinstance(error, e.Error) else e.InvalidText(*error.args)
+
+    def _refuse_copy(self, sql: str) -> None:
+        """Refuses a COPY TO STDOUT whose data nobody gets; one into a file of the server's is nobody's business."""
+        for result in self._results:
+            # Only what has no columns can be one: most statements are not asked for their tag.
+            if result.nfields == 0 and (result.tag or "").startswith("COPY ") and is_copy(sql):
+                self._reset()
+                raise e.ProgrammingError(_COPY)
 
     async def _executemany(self, query: object, params_seq: Iterable[Params], returning: bool) -> None:
         self._check_open()
         self._reset()
-        sql = text_of(query, self._conn)
+        sql = text_of(query)
         converted: Converted | None = None
         sets = []
         for params in params_seq:
@@ -273,6 +321,7 @@ class BaseCursor(Generic[C, Row]):
         self._index = index
         self._result = result
         self._pos = 0
+        self._has_rows = result.nfields > 0
         self._rowcount = result.rowcount
         self._tag = result.tag
         self._make = None
@@ -372,12 +421,6 @@ class BaseCursor(Generic[C, Row]):
 def _copy_refused(error: e.NotSupportedError, sql: str) -> e.Error:
     """What is raised when a COPY FROM STDIN was refused, for want of data."""
     return error if error.sqlstate is not None or not is_copy(sql) else e.ProgrammingError(_COPY)
-
-
-def _refuse_copy(sql: str) -> None:
-    """A COPY TO STDOUT whose data nobody gets; one into a file of the server's is nobody's business."""
-    if is_copy(sql):
-        raise e.ProgrammingError(_COPY)
 
 
 def _is_absolute(mode: str) -> bool:

@@ -32,6 +32,8 @@ class Converted(NamedTuple):
     names: tuple[str, ...] | None
     #: One letter for each parameter, `s`, `b` or `t`.
     formats: str
+    #: How many values in a row it takes as they are: no placeholder has a name or asks for a format. -1 otherwise.
+    simply: int
 
     @property
     def plain(self) -> bool:
@@ -39,7 +41,7 @@ class Converted(NamedTuple):
         return "b" not in self.formats and "t" not in self.formats
 
 
-def text_of(query: object, context: object = None) -> str:
+def text_of(query: object) -> str:
     """The text of what a caller gives as a query: a `str`, UTF-8 `bytes`, or an object that composes one."""
     if isinstance(query, str):
         return query
@@ -52,7 +54,7 @@ def text_of(query: object, context: object = None) -> str:
             ) from None
     compose = getattr(query, "as_string", None)
     if callable(compose):
-        composed = compose(context)
+        composed = compose(None)
         if isinstance(composed, str):
             return composed
     raise TypeError(f"the query must be str, bytes or a composed statement, got {type(query).__name__}")
@@ -103,7 +105,7 @@ def _miscounted(converted: Converted, given: int) -> NoReturn:
 
 def _convert(sql: str) -> Converted:
     if "%" not in sql:
-        return Converted(sql, None, "")
+        return Converted(sql, None, "", 0)
     pieces: list[str] = []
     formats: list[str] = []
     numbers: dict[str, int] = {}
@@ -131,7 +133,8 @@ def _convert(sql: str) -> Converted:
             raise ProgrammingError(f"placeholder '{name}' cannot have different formats")
         pieces.append(f"${number}")
     pieces.append(sql[end:])
-    return Converted("".join(pieces), tuple(numbers) if numbers else None, "".join(formats))
+    simply = -1 if numbers or set(formats) != {"s"} else len(formats)
+    return Converted("".join(pieces), tuple(numbers) if numbers else None, "".join(formats), simply)
 
 
 _kept = lru_cache(maxsize=1024)(_convert)

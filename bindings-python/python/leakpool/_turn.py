@@ -47,6 +47,10 @@ class Turn:
         self._what = what
         return True
 
+    def take_if_free(self) -> bool:
+        """Takes the turn for a request that ends before anything else can be asked; False if it is not free."""
+        return self._lock.acquire(False)
+
     async def wait(self, what: str = "") -> None:
         """Never called: `take` waits."""
 
@@ -68,6 +72,10 @@ class AsyncTurn:
 
     def take(self, what: str = "") -> bool:
         """False if the turn has to be waited for."""
+        return False
+
+    def take_if_free(self) -> bool:
+        """Only threads take it so."""
         return False
 
     async def wait(self, what: str = "") -> None:

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
+from . import errors as e
 from ._connect import arguments
-from ._connection_base import BaseConnection, Notify
+from ._connection_base import _IDLE, BaseConnection, Notify
 from ._enums import Format, IsolationLevel
 from ._leakpool import NativeConnection
 from ._placeholders import Params
@@ -141,15 +142,43 @@ class Connection(BaseConnection[Row]):
         binary: bool = False,
     ) -> Cursor[Row]:
         """Runs a query on a new cursor, and returns that."""
-        return self.cursor(binary=binary).execute(query, params, prepare=prepare)
+        if binary or self.cursor_factory is not Cursor:
+            return self.cursor(binary=binary).execute(query, params, prepare=prepare)
+        self._check_usable()
+        made: Cursor[Row] = Cursor(self)
+        return made.execute(query, params, prepare=prepare)
 
     def commit(self) -> None:
         """Commits the transaction, if one is open."""
-        finish(self._commit())
+        if not self._end_now("COMMIT"):
+            finish(self._commit())
 
     def rollback(self) -> None:
         """Rolls the transaction back, if one is open."""
-        finish(self._rollback())
+        if not self._end_now("ROLLBACK"):
+            finish(self._rollback())
+
+    def _end_now(self, command: str) -> bool:
+        """Ends the transaction in the ordinary case, as `_end_transaction` does, in one step; False: it is another case."""
+        turn = self._turn
+        if (
+            turn is None
+            or self.released
+            or self._transactions
+            or self._notice_handlers
+            or self._notify_handlers
+            or not turn.take_if_free()
+        ):
+            return False
+        try:
+            if self.transaction_status != _IDLE:
+                self.query(command)
+        except e.DatabaseError as error:
+            e.show_place(error, command)
+            raise
+        finally:
+            turn.done()
+        return True
 
     def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> Transaction:
         """A block that commits at its end, or rolls back if an exception leaves it; nested, a savepoint."""

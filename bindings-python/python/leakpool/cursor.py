@@ -11,6 +11,7 @@ from ._placeholders import Params
 from ._turn import finish
 from .copy import AsyncCopy, Copy
 from .rows import Row_co as Row
+from .rows import tuple_row
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -53,6 +54,20 @@ class Cursor(BaseCursor["Connection[Any]", Row]):
         Without parameters, the text may hold several statements. `prepare=False` does not keep the statement prepared
         on the server; `binary=True` asks for results in binary.
         """
+        conn = self._conn
+        if (
+            query.__class__ is str
+            and prepare is None
+            and binary is None
+            and not (self._closed or conn._notice_handlers or conn._notify_handlers)
+        ):
+            turn = conn._turn or conn._first_turn()
+            if turn.take_if_free():
+                try:
+                    self._execute_now(conn, query, params)
+                finally:
+                    turn.done()
+                return self
         finish(self._execute(query, params, prepare, binary))
         return self
 
@@ -80,7 +95,12 @@ class Cursor(BaseCursor["Connection[Any]", Row]):
 
     def fetchone(self) -> Row | None:
         """The next row; None after the last one."""
-        return self._fetchone()
+        if not self._has_rows or self._row_factory is not tuple_row:
+            return self._fetchone()
+        row: Any = self._result.row(self._pos)  # type: ignore[union-attr]
+        if row is not None:
+            self._pos += 1
+        return row  # type: ignore[no-any-return]
 
     def fetchmany(self, size: int = 0) -> list[Row]:
         """The next rows, at most `size` (`arraysize` if nothing is said)."""
