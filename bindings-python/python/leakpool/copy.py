@@ -98,7 +98,7 @@ class BaseCopy(Generic[Cur]):
         cursor, conn = self._cursor, self.connection
         cursor._check_open()
         cursor._reset()
-        sql = text_of(self._statement, conn)
+        sql = text_of(self._statement)
         where = direction(sql)
         if self._params is not None:
             sql = await self._merged(sql, self._params)

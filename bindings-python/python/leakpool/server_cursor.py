@@ -179,6 +179,18 @@ class ServerCursor(_Named["Connection[Any]", Row], Cursor[Row]):
         self._set_up(name, scrollable, withhold)
         Cursor.__init__(self, connection, row_factory=row_factory)
 
+    def execute(
+        self,
+        query: object,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        """Declares the cursor for a query. `prepare` is not supported."""
+        finish(self._execute(query, params, prepare, binary))
+        return self
+
     def executemany(self, query: object, params_seq: Iterable[Params], *, returning: bool = False) -> None:
         """Not supported."""
         self._unsupported("executemany")

@@ -52,14 +52,14 @@ class OutOfOrderTransactionNesting(e.ProgrammingError):
 class BaseTransaction(Generic[C]):
     """What sync and async transaction blocks share."""
 
-    class Status(str, Enum):
+    class Status(Enum):
         """Where a block stands."""
 
-        NON_STARTED = "non-started"
+        NOT_STARTED = "not_started"
         ACTIVE = "active"
         COMMITTED = "committed"
-        ROLLED_BACK_EXPLICITLY = "rolled back explicitly"
-        ROLLED_BACK_WITH_ERROR = "rolled back with error"
+        ROLLED_BACK_EXPLICITLY = "rolled_back_explicitly"
+        ROLLED_BACK_WITH_ERROR = "rolled_back_with_error"
         FAILED = "failed"
 
     def __init__(
@@ -72,7 +72,7 @@ class BaseTransaction(Generic[C]):
         self._conn = connection
         self._name = savepoint_name or ""
         self.force_rollback = force_rollback
-        self.status = self.Status.NON_STARTED
+        self.status = self.Status.NOT_STARTED
         self._outer = False
 
     @property
@@ -91,7 +91,7 @@ class BaseTransaction(Generic[C]):
         return f"<leakpool.{cls}{name} ({self.status.value}) [{self._conn._state()}] at {id(self):#x}>"
 
     async def _enter(self) -> None:
-        if self.status is not self.Status.NON_STARTED:
+        if self.status is not self.Status.NOT_STARTED:
             raise TypeError("transaction blocks can be used only once")
         conn = self._conn
         conn._check_usable()
@@ -166,11 +166,10 @@ class BaseTransaction(Generic[C]):
 
     def _leave(self, doing: str) -> None:
         conn = self._conn
-        if conn._transactions and conn._transactions[-1] is self:
-            conn._transactions = conn._transactions[:-1]
-            return
-        conn._transactions = tuple(t for t in conn._transactions if t is not self)
-        raise OutOfOrderTransactionNesting(f"transaction {doing} at the wrong nesting level: {self!r}")
+        innermost = conn._transactions[-1:]
+        conn._transactions = conn._transactions[:-1]
+        if innermost != (self,):
+            raise OutOfOrderTransactionNesting(f"transaction {doing} at the wrong nesting level: {self!r}")
 
 
 class Transaction(BaseTransaction["Connection[Any]"]):
