@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::context::AdaptContext;
+use super::context::{AdaptContext, Snapshot};
 use super::load::{Loaders, Maker};
 use super::object;
 
@@ -203,6 +203,8 @@ const PATIENCE: Duration = Duration::from_micros(500);
 
 /// Decodes rows while others are still on their way: the server is busy making them anyway.
 pub(crate) struct Ahead {
+    /// As the session was then.
+    session: Snapshot,
     loaders: Loaders,
     list: Py<PyList>,
 }
@@ -245,7 +247,7 @@ impl Decoding {
             let ahead = match begun.take() {
                 Some(ahead) => Ok(ahead),
                 None => Loaders::new(py, columns, context)
-                    .map(|loaders| Box::new(Ahead { loaders, list: PyList::empty(py).unbind() })),
+                    .map(|loaders| Box::new(Ahead { session: context.snapshot(), loaders, list: PyList::empty(py).unbind() })),
             };
             *self = match ahead {
                 Err(_) => Decoding::Over(None),
@@ -260,17 +262,18 @@ impl Decoding {
         });
     }
 
-    /// The rows with what is decoded of them.
+    /// The rows with what is decoded of them. That is thrown away if the request has changed the session: a server tells
+    /// that at the end.
     ///
     /// # Errors
     /// As for [`Loaders::new`].
     pub(crate) fn end(self, py: Python<'_>, rows: Rows, columns: &[Column], context: &AdaptContext<'_>) -> PyResult<Decoded> {
         match self {
-            Decoding::Begun(ahead) | Decoding::Over(Some(ahead)) => {
-                let Ahead { loaders, list } = *ahead;
+            Decoding::Begun(ahead) | Decoding::Over(Some(ahead)) if ahead.session == context.snapshot() => {
+                let Ahead { loaders, list, .. } = *ahead;
                 Ok(Decoded { rows, loaders, ahead: Mutex::new(Some(list)) })
             }
-            Decoding::Waiting | Decoding::Over(None) => Ok(Decoded::new(rows, Loaders::new(py, columns, context)?)),
+            _ => Ok(Decoded::new(rows, Loaders::new(py, columns, context)?)),
         }
     }
 }
