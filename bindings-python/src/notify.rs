@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::OrRaise;
-use crate::query::{drive, gone};
+use crate::query::{drive_alone, gone};
 use crate::shared::{Held, Request, duration};
 
 /// Channel, payload and the sender's process.
@@ -122,7 +122,7 @@ impl NativeConnection {
             let _entered = runtime.enter();
             receiving.as_mut().poll(cx)
         });
-        drive(py, &request, work)?.or_raise(py)
+        drive_alone(py, &request, work)?.or_raise(py)
     }
 
     #[pyo3(signature = (timeout=None, stop_after=None))]

@@ -420,9 +420,7 @@ impl NativePool {
 
     /// Closes what is idle now, and what is lent when it comes back.
     fn _drain(&self, py: Python<'_>) -> PyResult<()> {
-        let shared = self.shared(py)?;
-        shared.next_epoch();
-        shared.pool.drain_idle().or_raise(py)
+        self.shared(py)?.pool.drain().or_raise(py)
     }
 
     /// A connection for the calling thread.

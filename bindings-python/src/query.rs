@@ -219,6 +219,19 @@ where
     }
 }
 
+/// The same for a wait by which nothing runs on the server: there is nothing to cancel.
+pub(crate) fn drive_alone<F>(py: Python<'_>, held: &Arc<Held>, work: F) -> PyResult<F::Output>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let connection = held.connection().ok_or_else(gone).or_raise(py)?;
+    match interruptible(py, None, |give_up| connection.drive(work, give_up)) {
+        Waited::Done(output) => Ok(output),
+        Waited::Raised(e) | Waited::GivenUp(e) => Err(e),
+    }
+}
+
 /// An operation on a connection, which is cancelled on the server if it is given up.
 pub(crate) fn operation<F>(connection: &Bound<'_, NativeConnection>, held: &Arc<Held>, work: F) -> Operation
 where

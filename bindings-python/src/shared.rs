@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Weak};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use leakpool::host::HostRuntime;
@@ -22,8 +22,6 @@ pub(crate) struct PoolShared {
     target: ConnectConfig,
     /// The server's processes whose sessions were configured, by the slot of their checkouts.
     configured: Mutex<HashMap<u64, u32>>,
-    /// Connections that were lent in an earlier one are closed when they come back.
-    epoch: AtomicU64,
     /// Last: everything above may need it to end.
     runtime: HostRuntime,
 }
@@ -36,13 +34,8 @@ impl PoolShared {
             name,
             target,
             configured: Mutex::default(),
-            epoch: AtomicU64::new(0),
             runtime,
         })
-    }
-
-    pub(crate) fn next_epoch(&self) {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -149,7 +142,6 @@ pub(crate) struct Held {
     pub(crate) id: CheckoutId,
     pub(crate) pool: Arc<PoolShared>,
     broken: AtomicBool,
-    epoch: u64,
     /// A request was given up, and its answer may still be on its way.
     abandoned: AtomicBool,
     /// How many requests are under way.
@@ -180,7 +172,6 @@ impl Held {
             pool: pool.clone(),
             broken: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
-            epoch: pool.epoch.load(Ordering::SeqCst),
             requests: AtomicUsize::new(0),
             open: Mutex::default(),
             given_back: AtomicBool::new(false),
@@ -227,8 +218,7 @@ impl Held {
     }
 
     fn end(&mut self) -> Result<()> {
-        let drained = self.epoch != self.pool.epoch.load(Ordering::SeqCst);
-        let broken = self.broken.load(Ordering::SeqCst) || drained;
+        let broken = self.broken.load(Ordering::SeqCst);
         self.connection.take().map_or(Ok(()), |connection| connection.release_checked(broken))
     }
 

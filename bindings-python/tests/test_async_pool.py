@@ -318,7 +318,8 @@ def test_wait_resize_check_and_drain(dsn: str, run: Run) -> None:
             await pool.wait()
             assert pool.status().size == 2
             await pool.check()
-            assert pool.status().idle == 2 and pool.metrics().created == 2
+            await eventually_async(lambda: pool.status().idle == 2)
+            assert pool.metrics().created == 2
             await pool.drain()
             await pool.wait()
             assert pool.metrics().created >= 4
@@ -376,15 +377,18 @@ def test_a_loop_that_is_closed_in_the_middle(dsn: str) -> None:
         conn.task._log_destroy_pending = False
         await asyncio.sleep(0.01)
 
+    async def another() -> None:
+        await pool._wait_async(0, 1.0)
+
     loop.run_until_complete(forget())
     loop.close()
-    # What it ran is nobody's any more.
+    # What it ran is nobody's any more. Found out when this thread uses another loop.
     import gc
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        gc.collect()
+        asyncio.run(another())
         eventually(lambda: (gc.collect(), pool.status().in_use == 0)[1])
     asyncio.run(pool.close())
 
@@ -402,6 +406,7 @@ def test_an_idle_connection_is_lent_without_a_step_of_the_loop(dsn: str, run: Ru
         async with make(dsn) as pool:
             async with pool.connection():
                 pass
+            await eventually_async(lambda: pool.status().idle == 1)
             turns = 0
 
             async def count() -> None:

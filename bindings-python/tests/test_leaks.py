@@ -42,7 +42,7 @@ class Told:
 
 @pytest.fixture
 def watched(make_pool: Make, clock: ManualClock) -> Iterator[leakpool.Pool[Any]]:
-    pool = make_pool(max_size=3, name="watched", clock=clock, leak_threshold=30, force_release_after=300)
+    pool = make_pool(max_size=3, clock=clock, leak_threshold=30, force_release_after=300)
     yield pool
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -65,7 +65,7 @@ def test_a_leak_is_told_once_with_its_line(watched: leakpool.Pool[Any], clock: M
     conn.execute("SELECT 'secret'")
     clock.advance(31)
     event = told.wait("leak")
-    assert event.reason == "unused" and event.pool == "watched"
+    assert event.reason == "unused" and event.pool == watched.name
     site = event.site
     assert site is not None
     assert (site.file, site.line, site.function) == (__file__, LEAK_LINE, "leaky")
@@ -104,7 +104,7 @@ def test_a_leaked_connection_is_taken_back(
     assert caught.value.sqlstate == "LP001"
     revocation = caught.value.revocation
     assert revocation is not None
-    assert (revocation.reason, revocation.pool) == ("unused", "watched")
+    assert (revocation.reason, revocation.pool) == ("unused", watched.name)
     assert revocation.site.line == LEAK_LINE and revocation.at.tzinfo is not None
     assert told.wait("late_use").revocation is not None
     assert conn.closed and conn.broken
@@ -446,7 +446,7 @@ def test_the_logger(
     leak = records["leak"]
     assert (leak.levelname, leak.name) == ("ERROR", "leakpool")
     assert (leak.pathname, leak.lineno, leak.funcName) == (__file__, LEAK_LINE, "leaky")
-    assert leak.pool == "watched" and "leaky" in leak.getMessage()
+    assert leak.pool == watched.name and "leaky" in leak.getMessage()
     assert records["force_release"].levelname == "WARNING"
     assert records["connect"].levelname == "DEBUG"
     assert "acquire" not in records
@@ -478,7 +478,7 @@ def test_nothing_is_logged_below_the_loggers_level(pool: leakpool.Pool[Any]) -> 
 def test_assert_no_leaks(pool: leakpool.Pool[Any]) -> None:
     pool.assert_no_leaks()
     conn = leaky(pool)
-    with pytest.raises(AssertionError, match="leaky"):
+    with pytest.raises(AssertionError, match=f"{__file__}:{LEAK_LINE}"):
         pool.assert_no_leaks()
     pool.putconn(conn)
 

@@ -3,7 +3,11 @@
 `Pool` is for threads, `AsyncPool` for asyncio; both in the manners of psycopg_pool, their connections in those of psycopg 3.
 """
 
-from . import errors as errors
+from . import _interpreter
+
+_interpreter.check()
+
+from . import errors as errors  # noqa: E402
 from . import rows as rows
 from . import types as types
 from ._dbapi import *
