@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import errors as e
@@ -180,11 +180,23 @@ class BaseCursor(Generic[C, Row]):
         self._take(results)
         self._refuse_copy(sql)
 
-    def _execute_now(self, conn: Any, query: str, params: Params | None) -> None:
-        """What `_execute` does, for the sync class in the ordinary case, with the turn taken: as short as can be, since a
-        short query takes as long as the Python around it."""
+    def _is_ordinary(self, query: object, prepare: bool | None, binary: bool | None) -> bool:
+        """True if it can be asked by `_shortly`: as short as can be, since a short query takes as long as the Python
+        around it."""
+        conn = self._conn
+        return (
+            query.__class__ is str
+            and prepare is None
+            and binary is None
+            and not (self._closed or conn._notice_handlers or conn._notify_handlers)
+            and (conn._turn or conn._first_turn()).take_if_free()
+        )
+
+    def _shortly(self, ask: Callable[..., Any], query: Any, params: Params | None) -> tuple[str, Any]:
+        """What `_execute` does in the ordinary case, with the turn taken: the text as it is sent, and what `ask` (the
+        native query, blocking or to be awaited) returned."""
         self._reset()
-        sql = query
+        conn, sql = self._conn, query
         values: Sequence[Any] | None = None
         if params is not None:
             converted = convert(query)
@@ -195,17 +207,10 @@ class BaseCursor(Generic[C, Row]):
                 values = ordered(converted, params) or None
         first = None if conn._autocommit or conn.transaction_status != _IDLE else conn._begin
         try:
-            results = conn.query(
-                sql,
-                values,
-                first=first,
-                cached=conn.prepare_threshold is not None,
-                binary=self.format == _BINARY,
-            )
+            cached = conn.prepare_threshold is not None
+            return sql, ask(sql, values, first=first, cached=cached, binary=self.format == _BINARY)
         except (e.DatabaseError, UnicodeEncodeError) as error:
             raise self._explained(error, sql) from None
-        self._take(results)
-        self._refuse_copy(sql)
 
     def _explained(self, error: Exception, sql: str) -> Exception:
         """What is raised for what the native layer has raised about a statement."""

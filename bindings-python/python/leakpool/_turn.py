@@ -75,7 +75,16 @@ class AsyncTurn:
         return False
 
     def take_if_free(self) -> bool:
-        """Only threads take it so."""
+        """Takes the turn for a request that ends before its task asks for anything else; False if it is not free."""
+        if self._lock.locked():
+            return False
+        taking = self._lock.acquire()
+        try:
+            taking.send(None)
+        except StopIteration:
+            return True
+        # Somebody else waits to be woken with it.
+        taking.close()
         return False
 
     async def wait(self, what: str = "") -> None:

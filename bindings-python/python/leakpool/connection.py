@@ -372,7 +372,11 @@ class AsyncConnection(BaseConnection[Row]):
         binary: bool = False,
     ) -> AsyncCursor[Row]:
         """Runs a query on a new cursor, and returns that."""
-        return await self.cursor(binary=binary).execute(query, params, prepare=prepare)
+        if binary or self.cursor_factory is not AsyncCursor:
+            return await self.cursor(binary=binary).execute(query, params, prepare=prepare)
+        self._check_usable()
+        made: AsyncCursor[Row] = AsyncCursor(self)
+        return await made.execute(query, params, prepare=prepare)
 
     async def commit(self) -> None:
         """Commits the transaction, if one is open."""

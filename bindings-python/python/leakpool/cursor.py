@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from . import errors as e
 from ._cursor_base import BaseCursor
 from ._placeholders import Params
 from ._turn import finish
@@ -54,20 +55,15 @@ class Cursor(BaseCursor["Connection[Any]", Row]):
         Without parameters, the text may hold several statements. `prepare=False` does not keep the statement prepared
         on the server; `binary=True` asks for results in binary.
         """
-        conn = self._conn
-        if (
-            query.__class__ is str
-            and prepare is None
-            and binary is None
-            and not (self._closed or conn._notice_handlers or conn._notify_handlers)
-        ):
-            turn = conn._turn or conn._first_turn()
-            if turn.take_if_free():
-                try:
-                    self._execute_now(conn, query, params)
-                finally:
-                    turn.done()
-                return self
+        if self._is_ordinary(query, prepare, binary):
+            conn = self._conn
+            try:
+                sql, results = self._shortly(conn.query, query, params)
+            finally:
+                conn._turn.done()  # type: ignore[union-attr]
+            self._take(results)
+            self._refuse_copy(sql)
+            return self
         finish(self._execute(query, params, prepare, binary))
         return self
 
@@ -187,6 +183,19 @@ class AsyncCursor(BaseCursor["AsyncConnection[Any]", Row]):
         binary: bool | None = None,
     ) -> Self:
         """As `Cursor.execute`."""
+        if self._is_ordinary(query, prepare, binary):
+            conn = self._conn
+            try:
+                sql, answer = self._shortly(conn.query_async, query, params)
+                try:
+                    results = await answer
+                except (e.DatabaseError, UnicodeEncodeError) as error:
+                    raise self._explained(error, sql) from None
+            finally:
+                conn._turn.done()  # type: ignore[union-attr]
+            self._take(results)
+            self._refuse_copy(sql)
+            return self
         await self._execute(query, params, prepare, binary)
         return self
 
@@ -211,7 +220,12 @@ class AsyncCursor(BaseCursor["AsyncConnection[Any]", Row]):
 
     async def fetchone(self) -> Row | None:
         """The next row; None after the last one."""
-        return self._fetchone()
+        if not self._has_rows or self._row_factory is not tuple_row:
+            return self._fetchone()
+        row: Any = self._result.row(self._pos)  # type: ignore[union-attr]
+        if row is not None:
+            self._pos += 1
+        return row  # type: ignore[no-any-return]
 
     async def fetchmany(self, size: int = 0) -> list[Row]:
         """The next rows, at most `size` (`arraysize` if nothing is said)."""
