@@ -103,7 +103,7 @@ def outcome(make: Callable[[], Any]) -> Any:
     """A value in comparable form, or what is told of an exception."""
     try:
         return plain(make())
-    except Exception as e:
+    except Exception as e:  # noqa: BLE001
         return raised(e)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import leakpool
 import pytest
-
 from _both import DSN, OURS, Library, conn, lib, run  # noqa: F401
 
 # ruff: noqa: F811

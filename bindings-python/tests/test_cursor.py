@@ -10,7 +10,6 @@ from typing import Any
 
 import leakpool
 import pytest
-
 from _both import DSN, OURS, Library, conn, lib, tx  # noqa: F401
 
 # ruff: noqa: F811

@@ -12,7 +12,6 @@ import leakpool
 import leakpool.errors
 import psycopg.errors
 import pytest
-
 from _both import DSN, Library, conn, lib, tx  # noqa: F401
 
 

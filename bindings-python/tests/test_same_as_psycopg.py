@@ -1,12 +1,12 @@
 """The same calls on leakpool and on psycopg give the same values, or the same errors in the same words."""
 
+# ruff: noqa: PLC3002
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from _both import OURS, THEIRS, Library, outcome
 
 Call = Callable[[Any, Library], Any]

@@ -7,7 +7,6 @@ from typing import Any
 
 import leakpool
 import pytest
-
 from _both import DSN, OURS, Library, conn, lib, run, tx  # noqa: F401
 
 # ruff: noqa: F811

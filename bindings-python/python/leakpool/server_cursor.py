@@ -246,6 +246,18 @@ class AsyncServerCursor(_Named["AsyncConnection[Any]", Row], AsyncCursor[Row]):
         self._set_up(name, scrollable, withhold)
         AsyncCursor.__init__(self, connection, row_factory=row_factory)
 
+    async def execute(
+        self,
+        query: object,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        """As `ServerCursor.execute`."""
+        await self._execute(query, params, prepare, binary)
+        return self
+
     async def executemany(
         self, query: object, params_seq: Iterable[Params], *, returning: bool = False
     ) -> None:
