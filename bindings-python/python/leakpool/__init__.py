@@ -13,4 +13,12 @@ from . import types as types
 from ._dbapi import *
 from ._leakpool import __version__ as __version__
 from .async_pool import AsyncPool as AsyncPool
+from .errors import ConnectionLost as ConnectionLost
+from .errors import ConnectionReleased as ConnectionReleased
+from .errors import ForceReleased as ForceReleased
+from .errors import Forked as Forked
+from .errors import InvalidOption as InvalidOption
+from .errors import PoolClosed as PoolClosed
+from .errors import PoolTimeout as PoolTimeout
+from .errors import TooManyRequests as TooManyRequests
 from .pool import Pool as Pool

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from ._enums import TransactionStatus
 from ._leakpool import ManualClock, NativePool
@@ -17,16 +17,20 @@ from .connection import AsyncConnection
 from .errors import ForceReleased, PoolTimeout
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self, TypeVar, Unpack
 
     from ._leakpool import CheckoutInfo
     from ._pool_base import Options
 
+    ACT = TypeVar("ACT", bound=AsyncConnection[Any], default=AsyncConnection[tuple[Any, ...]])
+else:
+    from typing import TypeVar
+
+    ACT = TypeVar("ACT", bound=AsyncConnection[Any])
+
 __all__ = ["AsyncPool"]
 
 logger = logging.getLogger("leakpool")
-
-ACT = TypeVar("ACT", bound=AsyncConnection[Any])
 
 
 class AsyncPool(PoolBase, Generic[ACT]):
@@ -106,7 +110,9 @@ class AsyncPool(PoolBase, Generic[ACT]):
     ) -> Awaitable[ACT]:
         """A connection, to be given back with `putconn`; the same arguments as `connection`."""
         if self._configure is None and self._check is None:
-            plain: Awaitable[ACT] = self._getconn_async(timeout, label=label, expected_duration=expected_duration)
+            plain: Awaitable[ACT] = self._getconn_async(
+                timeout, label=label, expected_duration=expected_duration
+            )
             return plain
         return self._lend(self._connection_async(timeout, label=label, expected_duration=expected_duration))
 

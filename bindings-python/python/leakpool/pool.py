@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from ._leakpool import ManualClock, NativePool
 from ._pool_base import PoolBase, Seconds
@@ -15,16 +15,20 @@ from .connection import Connection
 from .errors import ForceReleased, PoolTimeout
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self, TypeVar, Unpack
 
     from ._leakpool import CheckoutInfo
     from ._pool_base import Options
 
+    CT = TypeVar("CT", bound=Connection[Any], default=Connection[tuple[Any, ...]])
+else:
+    from typing import TypeVar
+
+    CT = TypeVar("CT", bound=Connection[Any])
+
 __all__ = ["Pool"]
 
 logger = logging.getLogger("leakpool")
-
-CT = TypeVar("CT", bound=Connection[Any])
 
 
 class Pool(PoolBase, Generic[CT]):
@@ -228,7 +232,9 @@ class Pool(PoolBase, Generic[CT]):
         callback = self._reconnect_failed
         if callback is not None:
             # In a thread of its own: it may take its time, and this one tells the events of all pools.
-            threading.Thread(target=callback, args=(self,), name=f"{self.name}-reconnect-failed", daemon=True).start()
+            threading.Thread(
+                target=callback, args=(self,), name=f"{self.name}-reconnect-failed", daemon=True
+            ).start()
 
     def __enter__(self) -> Self:
         self.open()
