@@ -10,7 +10,7 @@ SHELL_SCRIPTS = .ci/run $(shell grep -lE '^\#!.*\bbash|^\# shellcheck shell=bash
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do \
-	  printf '  make %-10s %s\n' "$$target" "$$text"; done
+	  printf '  make %-13s %s\n' "$$target" "$$text"; done
 
 demo: postgres ## show a leak being found and taken back, against a throw-away server
 	@tests/with-postgres cargo run -q -p leakpool --example story
@@ -69,12 +69,20 @@ check: ## format, lints, documentation, drift of the header, shell scripts
 bench: postgres ## compare with the peers, report and plot in target/bench (server pinned to one CPU)
 	rm -rf "$(TARGET_DIR)/bench/rows"
 	if command -v node >/dev/null; then $(MAKE) bench-node-rows; fi
+	if command -v python3 >/dev/null; then $(MAKE) bench-python-rows; fi
 	if [ -n "$${LEAKPOOL_BENCH_JAVA:-}" ]; then scripts/ensure-java-pools; fi
 	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres cargo bench -p leakpool --bench '*'
 	@echo "the report is in $(TARGET_DIR)/bench/report.md"
 
+bench-python: bench-python-rows ## the benchmarks of the Python package alone: against psycopg, asyncpg and psqlpy
+	cargo bench -q -p leakpool --bench render
+	@echo "the report is in $(TARGET_DIR)/bench/report.md"
+
+bench-python-rows: postgres
+	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres scripts/bench-python
+
 bench-node: bench-node-rows ## the benchmarks of the Node package alone: against pg, postgres and a wrapper by hand
-	cargo bench -p leakpool --bench render
+	cargo bench -q -p leakpool --bench render
 	@echo "the report is in $(TARGET_DIR)/bench/report.md"
 
 bench-node-rows: postgres $(NODE_MODULES)
@@ -93,4 +101,4 @@ pgbouncer:
 c-tools:
 	@scripts/ensure-c-tools
 
-.PHONY: help demo demo-c demo-node npm-pack test-npm bench-node bench-node-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
+.PHONY: help demo demo-c demo-node npm-pack test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools

@@ -18,7 +18,9 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::acquire::{Acquire, Begun};
 use crate::errors::OrRaise;
+use crate::shared::GiveUp;
 use crate::waiting::attached;
 use crate::wakeup::Bell;
 
@@ -139,6 +141,10 @@ impl Answer {
     /// On the loop's thread, from within its reader.
     fn arrived(&self, finish: Finish) {
         *self.finish.lock() = Some(finish);
+        self.wake();
+    }
+
+    fn wake(&self) {
         let Some(future) = self.future.lock().take() else { return };
         attached(|py| {
             let future = future.bind(py);
@@ -157,10 +163,34 @@ impl Answer {
 enum State {
     /// Not awaited yet.
     New(Work),
+    /// Not awaited yet: an acquire, which may have its answer at once.
+    Acquire(Acquire),
     /// The answer was there at once.
     Ready(Py<PyAny>),
-    Waiting { entry: u64, task: TaskId, answer: Arc<Answer> },
+    Waiting { entry: u64, task: TaskId, answer: Arc<Answer>, cancelled: Option<Cancelled> },
     Over,
+}
+
+/// The task was cancelled; what runs on the server was too, and its answer is still waited for, so that the connection
+/// is as it seems when the task goes on.
+struct Cancelled {
+    raise: PyErr,
+    /// The end of that patience: a handle of the loop's.
+    timer: Py<PyAny>,
+}
+
+/// How long, in seconds.
+const PATIENCE: f64 = 5.0;
+
+/// What the loop calls at the end of it.
+#[pyclass(frozen, module = "leakpool._leakpool")]
+struct Impatience(Arc<Answer>);
+
+#[pymethods]
+impl Impatience {
+    fn __call__(&self) {
+        self.0.wake();
+    }
 }
 
 /// What an `_async` method returns: awaitable once.
@@ -170,7 +200,7 @@ pub(crate) struct Operation {
     /// Whose operation it is: not to be collected while it is awaited.
     owner: Mutex<Option<Py<PyAny>>>,
     /// What is done if it is given up.
-    give_up: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    give_up: Mutex<Option<GiveUp>>,
 }
 
 impl Operation {
@@ -185,33 +215,17 @@ impl Operation {
         Operation::with(State::New(Box::pin(work)), owner)
     }
 
+    pub(crate) fn acquire(acquire: Acquire) -> Operation {
+        Operation::with(State::Acquire(acquire), None)
+    }
+
     pub(crate) fn ready(value: Py<PyAny>) -> Operation {
         Operation::with(State::Ready(value), None)
     }
 
-    /// With something that is made of its answer on the loop's thread.
-    pub(crate) fn then(
-        self,
-        py: Python<'_>,
-        make: impl FnOnce(Python<'_>, Py<PyAny>) -> PyResult<Py<PyAny>> + Send + 'static,
-    ) -> PyResult<Operation> {
-        let state = std::mem::replace(&mut *self.state.lock(), State::Over);
-        let state = match state {
-            State::Ready(value) => State::Ready(make(py, value)?),
-            State::New(work) => State::New(Box::pin(async move {
-                let finish = work.await;
-                let then: Finish = Box::new(move |py| make(py, finish(py)?));
-                then
-            })),
-            state @ (State::Waiting { .. } | State::Over) => state,
-        };
-        *self.state.lock() = state;
-        Ok(self)
-    }
-
     /// With something to be done if it is given up while it waits.
-    pub(crate) fn or(self, give_up: impl FnOnce() + Send + 'static) -> Operation {
-        *self.give_up.lock() = Some(Box::new(give_up));
+    pub(crate) fn or(self, give_up: GiveUp) -> Operation {
+        *self.give_up.lock() = Some(give_up);
         self
     }
 
@@ -241,22 +255,47 @@ impl Operation {
                 None => PyRuntimeError::new_err("an answer has gone astray"),
             });
         };
-        self.set(State::Waiting { entry: entry.id, task, answer: answer.clone() });
-        let future = event_loop.call_method0(intern!(py, "create_future"))?;
-        *answer.future.lock() = Some(future.clone().unbind());
-        blocking(&future)
+        self.set(State::Waiting { entry: entry.id, task, answer: answer.clone(), cancelled: None });
+        wait_for(&event_loop, &answer)
+    }
+
+    /// The task is cancelled: what runs on the server is too. A future for its answer; `None` if there is nothing to wait
+    /// for, or it was waited for before.
+    fn cancel(&self, py: Python<'_>, raise: &PyErr) -> PyResult<Option<Py<PyAny>>> {
+        let answer = match &*self.state.lock() {
+            State::Waiting { answer, cancelled: None, .. } if answer.finish.lock().is_none() => answer.clone(),
+            _ => return Ok(None),
+        };
+        match &*self.give_up.lock() {
+            Some(give_up) => give_up.ask(),
+            None => return Ok(None),
+        }
+        let (event_loop, _) = here(py)?;
+        let impatience = Py::new(py, Impatience(answer.clone()))?;
+        let timer = event_loop.call_method1(intern!(py, "call_later"), (PATIENCE, impatience))?.unbind();
+        let future = wait_for(&event_loop, &answer)?;
+        if let State::Waiting { cancelled, .. } = &mut *self.state.lock() {
+            *cancelled = Some(Cancelled { raise: raise.clone_ref(py), timer });
+        }
+        Ok(Some(future))
     }
 
     /// Gives up: what runs is cancelled, an answer that has come is thrown away.
     fn abandon(&self) {
         let before = std::mem::replace(&mut *self.state.lock(), State::Over);
-        if let State::Waiting { entry, task, answer } = before {
+        if let State::Waiting { entry, task, answer, cancelled } = before {
             let give_up = self.give_up.lock().take();
             let came = answer.finish.lock().take();
             if came.is_none()
                 && let Some(give_up) = give_up
             {
-                give_up();
+                if cancelled.is_none() {
+                    give_up.ask();
+                }
+                give_up.turn_away();
+            }
+            if let Some(Cancelled { timer, .. }) = cancelled {
+                attached(|py| drop(timer.call_method0(py, intern!(py, "cancel"))));
             }
             let future = answer.future.lock().take();
             // On another thread (a collector's) it stays until it is over; then nobody fetches its answer.
@@ -273,10 +312,21 @@ impl Operation {
     }
 }
 
-/// The future as a task wants it from what it runs.
-fn blocking(future: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    future.setattr(intern!(future.py(), "_asyncio_future_blocking"), true)?;
-    Ok(future.clone().unbind())
+/// A future for an answer, as a task wants it from what it runs.
+fn wait_for(event_loop: &Bound<'_, PyAny>, answer: &Answer) -> PyResult<Py<PyAny>> {
+    let py = event_loop.py();
+    let future = event_loop.call_method0(intern!(py, "create_future"))?;
+    let before = answer.future.lock().replace(future.clone().unbind());
+    drop(before);
+    future.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+    Ok(future.unbind())
+}
+
+/// True for what `Task.cancel()` throws.
+fn is_cancellation(py: Python<'_>, raised: &PyErr) -> bool {
+    static CANCELLED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let class = CANCELLED.import(py, "asyncio", "CancelledError");
+    class.is_ok_and(|class| raised.matches(py, class).unwrap_or(false))
 }
 
 #[pymethods]
@@ -294,17 +344,26 @@ impl Operation {
         match state {
             State::Ready(value) => Err(PyStopIteration::new_err((value,))),
             State::New(work) => self.begin(py, work),
-            State::Waiting { entry, task, answer } => {
+            State::Acquire(acquire) => match acquire.begin(py)? {
+                Begun::Ready(value) => Err(PyStopIteration::new_err((value,))),
+                Begun::Waits(work) => self.begin(py, work),
+            },
+            State::Waiting { entry, task, answer, cancelled: Some(cancelled) } => {
+                let raise = cancelled.raise.clone_ref(py);
+                // With its answer, or without one after all that time.
+                self.set(State::Waiting { entry, task, answer, cancelled: Some(cancelled) });
+                self.abandon();
+                Err(raise)
+            }
+            State::Waiting { entry, task, answer, cancelled: None } => {
                 let finish = answer.finish.lock().take();
                 if let Some(finish) = finish {
                     return Err(self.done(py, finish));
                 }
                 // Woken by something else.
                 let (event_loop, _) = here(py)?;
-                let future = event_loop.call_method0(intern!(py, "create_future"))?;
-                *answer.future.lock() = Some(future.clone().unbind());
-                self.set(State::Waiting { entry, task, answer });
-                blocking(&future)
+                self.set(State::Waiting { entry, task, answer: answer.clone(), cancelled: None });
+                wait_for(&event_loop, &answer)
             }
             State::Over => Err(PyRuntimeError::new_err("this was awaited before: call the method again")),
         }
@@ -321,8 +380,7 @@ impl Operation {
         r#type: &Bound<'_, PyAny>,
         value: Option<&Bound<'_, PyAny>>,
         traceback: Option<&Bound<'_, PyAny>>,
-    ) -> PyErr {
-        self.abandon();
+    ) -> PyResult<Py<PyAny>> {
         let made = || -> PyResult<PyErr> {
             let value = match (r#type.cast::<PyType>(), value) {
                 (Ok(class), None) => class.call0()?,
@@ -336,7 +394,14 @@ impl Operation {
             }
             Ok(PyErr::from_value(value))
         };
-        made().unwrap_or_else(|e| e)
+        let raised = made().unwrap_or_else(|e| e);
+        if is_cancellation(py, &raised)
+            && let Ok(Some(future)) = self.cancel(py, &raised)
+        {
+            return Ok(future);
+        }
+        self.abandon();
+        Err(raised)
     }
 
     fn close(&self) {
@@ -350,7 +415,11 @@ impl Operation {
         if let Some(state) = self.state.try_lock() {
             match &*state {
                 State::Ready(value) => visit.call(value)?,
-                State::Waiting { answer, .. } => {
+                State::Acquire(acquire) => acquire.traverse(&visit)?,
+                State::Waiting { answer, cancelled, .. } => {
+                    if let Some(cancelled) = cancelled {
+                        visit.call(&cancelled.timer)?;
+                    }
                     if let Some(future) = answer.future.try_lock() {
                         visit.call(&*future)?;
                     }

@@ -11,6 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::acquire::Acquire;
 use crate::aio::Operation;
 use crate::connection::NativeConnection;
 use crate::pool::{NativePool, Wish};
@@ -115,6 +116,12 @@ impl Checkout {
 #[pyclass(frozen, weakref, module = "leakpool._leakpool")]
 pub(crate) struct AsyncCheckout(Block);
 
+impl AsyncCheckout {
+    pub(crate) fn entered(&self, connection: Py<NativeConnection>) {
+        *self.0.connection.lock() = Some(connection);
+    }
+}
+
 #[pymethods]
 impl AsyncCheckout {
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -124,13 +131,8 @@ impl AsyncCheckout {
         if pool.get().on_lend.load(Ordering::Relaxed) {
             return pool.call_method1(intern!(py, "_enter"), (slf,));
         }
-        let operation = NativePool::acquire_async(pool, &block.wish)?;
-        let me = slf.clone().unbind();
-        let operation = operation.then(py, move |py, connection| {
-            let entered = connection.bind(py).cast::<NativeConnection>().map_err(PyErr::from)?.clone().unbind();
-            *me.get().0.connection.lock() = Some(entered);
-            Ok(connection)
-        })?;
+        let acquire = NativePool::acquire_async(pool, &block.wish)?;
+        let operation = Operation::acquire(Acquire { block: Some(slf.clone().unbind()), ..acquire });
         Ok(Bound::new(py, operation)?.into_any())
     }
 
@@ -151,15 +153,16 @@ impl AsyncCheckout {
         }
     }
 
-    /// For `_enter`, which the callbacks are called by: what was acquired, and how it is to be.
+    /// For `_enter`, which the callbacks are called by: what was acquired.
     fn _entered(&self, connection: Py<NativeConnection>) {
-        *self.0.connection.lock() = Some(connection);
+        self.entered(connection);
     }
 
     /// One try of `_enter`: a connection, to be awaited.
     fn _acquire(&self, py: Python<'_>, timeout: f64) -> PyResult<Operation> {
         let timeout = crate::options::timeout(Some(timeout))?;
-        NativePool::acquire_async(self.0.pool.bind(py), &Wish { timeout, ..self.0.wish.clone() })
+        let wish = Wish { timeout, ..self.0.wish.clone() };
+        NativePool::acquire_async(self.0.pool.bind(py), &wish).map(Operation::acquire)
     }
 
     /// The time-out that was asked for.

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::CString;
+use std::{mem, ptr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,14 +11,16 @@ use leakpool::exchange::Notice;
 use leakpool::{CheckoutId, Connection, ErrorCode, TransactionStatus};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyResourceWarning;
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyType};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::errors::{OrRaise, fields_dict, of_code};
 use crate::notify::Inbox;
 use crate::owner;
 use crate::pool::NativePool;
+use crate::query::gone;
 use crate::shared::{Held, Request};
 use crate::snapshot::Revocation;
 use crate::waiting::is_over;
@@ -51,7 +54,8 @@ impl NativeConnection {
         pool: Py<NativePool>,
         task: Option<owner::Task>,
     ) -> PyResult<Bound<'py, NativeConnection>> {
-        let connection = class.call0()?.cast_into::<NativeConnection>().map_err(PyErr::from)?;
+        let made = if pool.get().plain.load(Ordering::Relaxed) { bare(class)? } else { class.call0()? };
+        let connection = made.cast_into::<NativeConnection>().map_err(PyErr::from)?;
         {
             let mut state = connection.get().state.lock();
             state.held = Some(held);
@@ -108,7 +112,7 @@ impl NativeConnection {
         if connection.is_closed() || connection.revocation().is_some() {
             return 4;
         }
-        if held.requests.load(Ordering::Relaxed) > 0 {
+        if held.requests.load(Ordering::Relaxed) > 0 || held.is_being_cleared() {
             return 1;
         }
         match connection.transaction_status() {
@@ -157,6 +161,22 @@ impl NativeConnection {
     }
 }
 
+/// An object of a class without a call of its `__init__`.
+fn bare<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let no_arguments = PyTuple::empty(py);
+    // SAFETY: a type and its own slot, with the GIL held; every class that derives from one with `#[new]` has one. It
+    // returns a new reference, or NULL with an exception.
+    unsafe {
+        let slot = ffi::PyType_GetSlot(class.as_type_ptr(), ffi::Py_tp_new);
+        if slot.is_null() {
+            return class.call0();
+        }
+        let new: ffi::newfunc = mem::transmute(slot);
+        Bound::from_owned_ptr_or_err(py, new(class.as_type_ptr(), no_arguments.as_ptr(), ptr::null_mut()))
+    }
+}
+
 /// What is told to those who use it after its end.
 #[cold]
 fn over(
@@ -192,6 +212,17 @@ impl NativeConnection {
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         let held = self.held(py)?;
         held.connection().map_or(Ok(()), Connection::cancel).or_raise(py)
+    }
+
+    /// Raises what happened to it, if it cannot be used any more.
+    fn check_usable(&self, py: Python<'_>) -> PyResult<()> {
+        let held = self.held(py)?;
+        let connection = held.connection().ok_or_else(gone).or_raise(py)?;
+        if connection.revocation().is_some() || connection.is_closed() {
+            // Nothing can be sent: the core says why, and counts the use of what was taken away.
+            drop(connection.exchange().simple("").or_raise(py)?);
+        }
+        Ok(())
     }
 
     /// libpq's number: 0 idle, 1 active, 2 in a transaction, 3 in a failed one, 4 unknown.
@@ -264,7 +295,7 @@ impl NativeConnection {
 
     /// Notices of the requests since the last call.
     fn take_notices<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let notices = std::mem::take(&mut self.state.lock().notices);
+        let notices = mem::take(&mut self.state.lock().notices);
         let dicts: PyResult<Vec<Bound<'py, PyDict>>> = notices.iter().map(|n| fields_dict(py, n)).collect();
         PyList::new(py, dicts?)
     }
@@ -295,7 +326,7 @@ impl NativeConnection {
 impl Drop for NativeConnection {
     /// Nobody can reach it any more: if it was not released, that is a leak, and a proven one.
     fn drop(&mut self) {
-        let state = std::mem::take(self.state.get_mut());
+        let state = mem::take(self.state.get_mut());
         let Some(held) = state.held else { return };
         let pool = held.pool.clone();
         if is_over() || pool.pool.check_process().is_err() {

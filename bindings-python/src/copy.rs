@@ -29,6 +29,11 @@ fn take<T>(shared: &Shared<T>) -> Result<Open<T>> {
     })
 }
 
+fn put_back<T: Send>(shared: &Shared<T>, open: Open<T>) {
+    let held = Arc::clone(&open.1);
+    held.put_back(shared, open);
+}
+
 fn codes(formats: &[Format]) -> Vec<i16> {
     formats.iter().map(|format| format.code()).collect()
 }
@@ -54,7 +59,6 @@ fn bytes_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 #[pyclass(frozen, module = "leakpool._leakpool")]
 pub(crate) struct NativeCopyIn {
     connection: Py<NativeConnection>,
-    held: Arc<Held>,
     format: Format,
     columns: Vec<Format>,
     copy: Shared<exchange::CopyIn>,
@@ -71,7 +75,7 @@ async fn begin_in(request: Request, sql: &str, how: &How) -> Result<Open<exchang
 async fn send(copy: &Shared<exchange::CopyIn>, data: &[u8]) -> Result<()> {
     let mut open = take(copy)?;
     open.0.send(data).await?;
-    *copy.lock() = Some(open);
+    put_back(copy, open);
     Ok(())
 }
 
@@ -86,13 +90,15 @@ async fn fail_in(copy: &Shared<exchange::CopyIn>, reason: &str) -> Result<()> {
 }
 
 impl NativeCopyIn {
-    fn new(connection: Py<NativeConnection>, held: Arc<Held>, open: Open<exchange::CopyIn>) -> NativeCopyIn {
+    fn new(connection: Py<NativeConnection>, held: &Held, open: Open<exchange::CopyIn>) -> NativeCopyIn {
+        let (format, columns) = (open.0.format(), open.0.column_formats().to_vec());
+        let copy = Arc::new(Mutex::new(Some(open)));
+        held.opened(&copy);
         NativeCopyIn {
             connection,
-            held,
-            format: open.0.format(),
-            columns: open.0.column_formats().to_vec(),
-            copy: Arc::new(Mutex::new(Some(open))),
+            format,
+            columns,
+            copy,
         }
     }
 }
@@ -111,36 +117,36 @@ impl NativeCopyIn {
 
     fn send(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let data = bytes_of(py, data)?;
-        drive(py, &self.held, send(&self.copy, &data))?.or_raise(py)
+        drive(py, &self.connection.get().held(py)?, send(&self.copy, &data))?.or_raise(py)
     }
 
     fn send_async(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Operation> {
         let (data, copy) = (bytes_of(py, data)?, self.copy.clone());
-        Ok(operation(self.connection.bind(py), &self.held, async move {
+        Ok(operation(self.connection.bind(py), &self.connection.get().held(py)?, async move {
             finish(send(&copy, &data).await, |py, ()| Ok(py.None()))
         }))
     }
 
     fn finish(&self, py: Python<'_>) -> PyResult<String> {
-        drive(py, &self.held, finish_in(&self.copy))?.or_raise(py)
+        drive(py, &self.connection.get().held(py)?, finish_in(&self.copy))?.or_raise(py)
     }
 
-    fn finish_async(&self, py: Python<'_>) -> Operation {
+    fn finish_async(&self, py: Python<'_>) -> PyResult<Operation> {
         let copy = self.copy.clone();
-        operation(self.connection.bind(py), &self.held, async move {
+        Ok(operation(self.connection.bind(py), &self.connection.get().held(py)?, async move {
             finish(finish_in(&copy).await, |py, tag| Ok(tag.into_pyobject(py)?.into_any().unbind()))
-        })
+        }))
     }
 
     fn fail(&self, py: Python<'_>, reason: &str) -> PyResult<()> {
-        drive(py, &self.held, fail_in(&self.copy, reason))?.or_raise(py)
+        drive(py, &self.connection.get().held(py)?, fail_in(&self.copy, reason))?.or_raise(py)
     }
 
-    fn fail_async(&self, py: Python<'_>, reason: String) -> Operation {
+    fn fail_async(&self, py: Python<'_>, reason: String) -> PyResult<Operation> {
         let copy = self.copy.clone();
-        operation(self.connection.bind(py), &self.held, async move {
+        Ok(operation(self.connection.bind(py), &self.connection.get().held(py)?, async move {
             finish(fail_in(&copy, &reason).await, |py, ()| Ok(py.None()))
-        })
+        }))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -152,7 +158,6 @@ impl NativeCopyIn {
 #[pyclass(frozen, module = "leakpool._leakpool")]
 pub(crate) struct NativeCopyOut {
     connection: Py<NativeConnection>,
-    held: Arc<Held>,
     format: Format,
     columns: Vec<Format>,
     copy: Shared<exchange::CopyOut>,
@@ -175,7 +180,7 @@ async fn next(copy: &Shared<exchange::CopyOut>, tag: &Mutex<Option<String>>) -> 
     let mut open = take(copy)?;
     match open.0.next().await.transpose()? {
         Some(piece) => {
-            *copy.lock() = Some(open);
+            put_back(copy, open);
             Ok(Some(piece))
         }
         None => {
@@ -186,13 +191,15 @@ async fn next(copy: &Shared<exchange::CopyOut>, tag: &Mutex<Option<String>>) -> 
 }
 
 impl NativeCopyOut {
-    fn new(connection: Py<NativeConnection>, held: Arc<Held>, open: Open<exchange::CopyOut>) -> NativeCopyOut {
+    fn new(connection: Py<NativeConnection>, held: &Held, open: Open<exchange::CopyOut>) -> NativeCopyOut {
+        let (format, columns) = (open.0.format(), open.0.column_formats().to_vec());
+        let copy = Arc::new(Mutex::new(Some(open)));
+        held.opened(&copy);
         NativeCopyOut {
             connection,
-            held,
-            format: open.0.format(),
-            columns: open.0.column_formats().to_vec(),
-            copy: Arc::new(Mutex::new(Some(open))),
+            format,
+            columns,
+            copy,
             tag: Arc::default(),
         }
     }
@@ -216,30 +223,29 @@ impl NativeCopyOut {
     }
 
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let piece = drive(py, &self.held, next(&self.copy, &self.tag))?.or_raise(py)?;
+        let piece = drive(py, &self.connection.get().held(py)?, next(&self.copy, &self.tag))?.or_raise(py)?;
         Ok(piece.map(|piece| PyBytes::new(py, &piece)))
     }
 
-    fn next_async(&self, py: Python<'_>) -> Operation {
+    fn next_async(&self, py: Python<'_>) -> PyResult<Operation> {
         let (copy, tag) = (self.copy.clone(), self.tag.clone());
-        operation(self.connection.bind(py), &self.held, async move {
+        Ok(operation(self.connection.bind(py), &self.connection.get().held(py)?, async move {
             finish(next(&copy, &tag).await, |py, piece| {
                 Ok(match piece {
                     Some(piece) => PyBytes::new(py, &piece).into_any().unbind(),
                     None => py.None(),
                 })
             })
-        })
+        }))
     }
 
     /// Throws the rest away: the statement is cancelled.
     fn close(&self) {
         let open = self.copy.lock().take();
-        if open.is_some() {
+        if let Some(open) = open {
             // Nothing left to cancel is no error.
-            let _ = self.held.connection().map(Connection::cancel);
+            let _ = open.1.connection().map(Connection::cancel);
         }
-        drop(open);
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -263,7 +269,7 @@ impl NativeConnection {
         let held = slf.get().held(py)?;
         let how = how(first);
         let open = drive(py, &held, begin_in(Request::on(held.clone()), &sql.0, &how))?.or_raise(py)?;
-        Ok(NativeCopyIn::new(slf.clone().unbind(), held, open))
+        Ok(NativeCopyIn::new(slf.clone().unbind(), &held, open))
     }
 
     #[pyo3(signature = (sql, *, first=None))]
@@ -277,7 +283,7 @@ impl NativeConnection {
         let (how, later, me) = (how(first), held.clone(), slf.clone().unbind());
         Ok(operation(slf, &held, async move {
             let open = begin_in(Request::on(later.clone()), &sql.0, &how).await;
-            finish(open, move |py, open| Ok(Py::new(py, NativeCopyIn::new(me, later, open))?.into_any()))
+            finish(open, move |py, open| Ok(Py::new(py, NativeCopyIn::new(me, &later, open))?.into_any()))
         }))
     }
 
@@ -291,7 +297,7 @@ impl NativeConnection {
         let held = slf.get().held(py)?;
         let how = how(first);
         let open = drive(py, &held, begin_out(Request::on(held.clone()), &sql.0, &how))?.or_raise(py)?;
-        Ok(NativeCopyOut::new(slf.clone().unbind(), held, open))
+        Ok(NativeCopyOut::new(slf.clone().unbind(), &held, open))
     }
 
     #[pyo3(signature = (sql, *, first=None))]
@@ -305,7 +311,7 @@ impl NativeConnection {
         let (how, later, me) = (how(first), held.clone(), slf.clone().unbind());
         Ok(operation(slf, &held, async move {
             let open = begin_out(Request::on(later.clone()), &sql.0, &how).await;
-            finish(open, move |py, open| Ok(Py::new(py, NativeCopyOut::new(me, later, open))?.into_any()))
+            finish(open, move |py, open| Ok(Py::new(py, NativeCopyOut::new(me, &later, open))?.into_any()))
         }))
     }
 }

@@ -155,13 +155,13 @@ fn describe(py: Python<'_>, frame: &Bound<'_, PyAny>, code: &Bound<'_, PyAny>) -
     })
 }
 
-/// True for the files of the package `leakpool` itself.
+/// True for the files of the package `leakpool` itself. Its demo is a user of it like any other.
 fn is_ours(py: Python<'_>, file: &str) -> PyResult<bool> {
     static FOLDER: PyOnceLock<String> = PyOnceLock::new();
     let folder = FOLDER.get_or_try_init(py, || -> PyResult<String> {
         let init: String = py.import("leakpool")?.getattr("__file__")?.extract()?;
         Ok(init.strip_suffix("__init__.py").unwrap_or(&init).to_owned())
     })?;
-    Ok(file.starts_with(folder.as_str()))
+    Ok(file.strip_prefix(folder.as_str()).is_some_and(|name| name != "demo.py"))
 }
 

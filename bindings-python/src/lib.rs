@@ -3,7 +3,9 @@
 
 use pyo3::prelude::*;
 
+mod acquire;
 mod aio;
+mod cancelling;
 mod checkout;
 mod clock;
 mod connection;
@@ -11,6 +13,8 @@ mod copy;
 mod errors;
 mod events;
 mod frames;
+mod gather;
+mod logging;
 mod notify;
 mod options;
 mod owner;
@@ -53,9 +57,26 @@ mod _leakpool {
     #[pymodule_export]
     use crate::watching::{Counted, Histogram, Status};
 
+    /// The interpreter is about to end: last words, and then no thread of ours comes back to it.
+    #[pyfunction]
+    fn at_exit(py: Python<'_>) {
+        crate::logging::end(py);
+        crate::waiting::end_of_interpreter(py);
+    }
+
+    /// Waits until the log lines of before have reached the logger; false if the time is over first.
+    #[pyfunction]
+    #[pyo3(signature = (timeout=5.0))]
+    fn flush_log(py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        Ok(crate::logging::flush(py, crate::options::seconds("timeout", timeout)?))
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::values::register(module)?;
+        crate::logging::begin();
+        let at_exit = wrap_pyfunction!(at_exit, module)?;
+        module.py().import("atexit")?.call_method1("register", (at_exit,))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

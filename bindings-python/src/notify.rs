@@ -1,5 +1,6 @@
 //! Notifications of a connection.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use pyo3::prelude::*;
 use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::OrRaise;
-use crate::query::{drive, gone};
+use crate::query::{drive_alone, gone};
 use crate::shared::{Held, Request, duration};
 
 /// Channel, payload and the sender's process.
@@ -114,7 +115,14 @@ impl NativeConnection {
         let request = self.request(py)?;
         let inbox = self.open_inbox(py, &request)?;
         let (timeout, most) = limits(timeout, stop_after);
-        drive(py, &request, receive(&inbox, timeout, most))?.or_raise(py)
+        // A time-out needs the runtime's clock, wherever it is polled.
+        let runtime = request.pool.runtime().clone();
+        let mut receiving = Box::pin(receive(&inbox, timeout, most));
+        let work = poll_fn(move |cx| {
+            let _entered = runtime.enter();
+            receiving.as_mut().poll(cx)
+        });
+        drive_alone(py, &request, work)?.or_raise(py)
     }
 
     #[pyo3(signature = (timeout=None, stop_after=None))]

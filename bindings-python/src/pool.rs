@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::acquire::Acquire;
 use crate::aio::{Operation, finish};
 use crate::clock::ManualClock;
 use crate::connection::NativeConnection;
@@ -62,6 +63,8 @@ pub(crate) struct NativePool {
     shared: OnceLock<Arc<PoolShared>>,
     closed: AtomicBool,
     class: OnceLock<Py<PyType>>,
+    /// Its `__init__` need not be called.
+    pub(crate) plain: AtomicBool,
     stacks: Stacks,
     capture: AtomicU8,
     depth: AtomicUsize,
@@ -126,10 +129,10 @@ impl NativePool {
         };
         // In a forked child nothing is captured; the acquire says what is wrong.
         let depth = self.depth.load(Ordering::Relaxed);
-        self.stacks.here(py, capture, depth, |frames| shared.pool.site_of(frames))
+        self.stacks.here(py, capture, depth, |frames| shared.pool.host_site(frames))
     }
 
-    fn wanted(wish: &Wish, owner: Option<Arc<str>>) -> AcquireOptions {
+    pub(crate) fn wanted(wish: &Wish, owner: Option<Arc<str>>) -> AcquireOptions {
         let mut options = AcquireOptions::new().expected_duration(wish.expected);
         options.timeout = wish.timeout;
         options.label = wish.label.clone();
@@ -139,7 +142,7 @@ impl NativePool {
 
     /// Nothing is idle: counts that, and refuses if too many wait already.
     #[cold]
-    fn queue(&self, py: Python<'_>, shared: &PoolShared) -> PyResult<()> {
+    pub(crate) fn queue(&self, py: Python<'_>, shared: &PoolShared) -> PyResult<()> {
         self.queued.fetch_add(1, Ordering::Relaxed);
         let most = self.max_waiting.load(Ordering::Relaxed);
         if most > 0 && shared.pool.status().waiting >= most {
@@ -179,7 +182,7 @@ impl NativePool {
         NativeConnection::lent(pool.class(py)?, held, slf.clone().unbind(), None)
     }
 
-    fn counted<T>(&self, outcome: leakpool::Result<T>) -> leakpool::Result<T> {
+    pub(crate) fn counted<T>(&self, outcome: leakpool::Result<T>) -> leakpool::Result<T> {
         if outcome.is_err() {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
@@ -220,36 +223,14 @@ impl NativePool {
         }
     }
 
-    /// A connection for the running task.
-    pub(crate) fn acquire_async(slf: &Bound<'_, NativePool>, wish: &Wish) -> PyResult<Operation> {
+    /// A connection for the running task: acquired when it is awaited, named by the line that asks now.
+    pub(crate) fn acquire_async(slf: &Bound<'_, NativePool>, wish: &Wish) -> PyResult<Acquire> {
         let (py, pool) = (slf.py(), slf.get());
         let shared = pool.shared(py)?;
-        let site = pool.site(py, shared)?;
-        let task = owner::current_task(py)?;
-        let name = task.as_ref().map(owner::task_name).transpose()?;
-        let options = NativePool::wanted(wish, name);
-        match pool.counted(shared.lend_idle(site, options.clone())).or_raise(py)? {
-            Some(held) => {
-                let connection = pool.lent(slf, held, task.as_ref())?;
-                Ok(Operation::ready(connection.into_any().unbind()))
-            }
-            None => {
-                pool.queue(py, shared)?;
-                let (lend, me, task) = (shared.lend(site, options), slf.clone().unbind(), task.map(Bound::unbind));
-                Ok(Operation::new(None, async move {
-                    let lent = lend.await;
-                    finish(Ok(()), move |py, ()| {
-                        let pool = me.bind(py);
-                        let held = pool.get().counted(lent).or_raise(py)?;
-                        let task = task.as_ref().map(|task| task.bind(py));
-                        Ok(pool.get().lent(pool, held, task)?.into_any().unbind())
-                    })
-                }))
-            }
-        }
+        Ok(Acquire { pool: slf.clone().unbind(), block: None, site: pool.site(py, shared)?, wish: wish.clone() })
     }
 
-    fn lent<'py>(
+    pub(crate) fn lent<'py>(
         &self,
         slf: &Bound<'py, NativePool>,
         held: Arc<Held>,
@@ -274,6 +255,7 @@ impl NativePool {
             shared: OnceLock::new(),
             closed: AtomicBool::new(false),
             class: OnceLock::new(),
+            plain: AtomicBool::new(false),
             stacks: Stacks::default(),
             capture: AtomicU8::new(0),
             depth: AtomicUsize::new(32),
@@ -287,7 +269,7 @@ impl NativePool {
     }
 
     /// What it is to be: where to connect, the options by the core's table, the class of its connections.
-    #[pyo3(signature = (conninfo, parameters, options, connection_class, *, max_waiting=0, on_lend=false, on_return=false, clock=None))]
+    #[pyo3(signature = (conninfo, parameters, options, connection_class, *, plain=false, max_waiting=0, on_lend=false, on_return=false, clock=None))]
     #[allow(clippy::too_many_arguments)]
     fn _set_up(
         &self,
@@ -296,6 +278,7 @@ impl NativePool {
         parameters: &Bound<'_, PyDict>,
         options: &Bound<'_, PyDict>,
         connection_class: &Bound<'_, PyType>,
+        plain: bool,
         max_waiting: usize,
         on_lend: bool,
         on_return: bool,
@@ -317,6 +300,7 @@ impl NativePool {
         }
         let clock = clock.map(|clock| clock.get().0.clone());
         *self.setup.lock() = Some(Setup { target, settings, clock });
+        self.plain.store(plain, Ordering::Relaxed);
         self.max_waiting.store(max_waiting, Ordering::Relaxed);
         self.on_lend.store(on_lend, Ordering::Relaxed);
         self.on_return.store(on_return, Ordering::Relaxed);
@@ -389,6 +373,11 @@ impl NativePool {
         }
     }
 
+    /// In seconds; 0 = for ever.
+    fn _acquire_timeout(&self, py: Python<'_>) -> PyResult<f64> {
+        Ok(self.shared(py)?.pool.options().acquire_timeout.as_secs_f64())
+    }
+
     /// Takes back nothing from here on, ends what is idle, waits for holders that look honest.
     fn _close(&self, py: Python<'_>, timeout: f64) -> PyResult<Vec<CheckoutInfo>> {
         let limit = options::seconds("timeout", timeout)?;
@@ -431,9 +420,7 @@ impl NativePool {
 
     /// Closes what is idle now, and what is lent when it comes back.
     fn _drain(&self, py: Python<'_>) -> PyResult<()> {
-        let shared = self.shared(py)?;
-        shared.next_epoch();
-        shared.pool.drain_idle().or_raise(py)
+        self.shared(py)?.pool.drain().or_raise(py)
     }
 
     /// A connection for the calling thread.
@@ -455,7 +442,8 @@ impl NativePool {
         label: Option<&str>,
         expected_duration: Option<f64>,
     ) -> PyResult<Operation> {
-        NativePool::acquire_async(slf, &Wish::new(timeout, label, expected_duration)?)
+        let acquire = NativePool::acquire_async(slf, &Wish::new(timeout, label, expected_duration)?)?;
+        Ok(Operation::acquire(acquire))
     }
 
     /// A connection that is idle now, for the pool's own use; `None` if there is none.

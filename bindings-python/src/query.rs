@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use leakpool::exchange::{Answer, Answers, Exchange, Format, Formats, Notice, Query, StatementDescription};
+use leakpool::exchange::{Answers, Exchange, Format, Formats, Notice, Query, StatementDescription, Tag};
 use leakpool::{Connection, Error, ErrorCode, Result, TransactionStatus};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
@@ -13,10 +13,11 @@ use pyo3::types::{PyBytes, PyList, PyString};
 use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::{OrRaise, named};
+use crate::gather::{Gathered, gather};
 use crate::result::{Column, NativeResult};
-use crate::shared::{Held, Request};
+use crate::shared::{GiveUp, Held, Request};
 use crate::values::{AdaptContext, Params, dump_all};
-use crate::waiting::interruptible;
+use crate::waiting::{Waited, interruptible};
 
 /// How many statements of one call are under way at once.
 const WINDOW: usize = 100;
@@ -73,7 +74,7 @@ pub(crate) fn gone() -> Error {
 type Told<T> = (Result<T>, Vec<Notice>);
 
 /// One statement with parameters, or a text without.
-async fn run(held: &Held, sql: &str, params: Option<&Params>, how: &How) -> Told<Vec<Answer>> {
+async fn run(held: &Held, sql: &str, params: Option<&Params>, how: &How) -> Told<Vec<Gathered>> {
     let Some(connection) = held.connection() else { return (Err(gone()), Vec::new()) };
     let exchange = how.exchange(connection);
     let answers = match params {
@@ -82,10 +83,7 @@ async fn run(held: &Held, sql: &str, params: Option<&Params>, how: &How) -> Told
     };
     match answers {
         Err(e) => (Err(e), Vec::new()),
-        Ok(mut answers) => {
-            let collected = Answers::collect(&mut answers).await;
-            (collected, answers.notices().to_vec())
-        }
+        Ok(mut answers) => gather(connection, &mut answers).await,
     }
 }
 
@@ -96,7 +94,7 @@ async fn run_many(
     sets: &[Params],
     how: &How,
     returning: bool,
-) -> Told<(Vec<Answer>, i64)> {
+) -> Told<(Vec<Gathered>, i64)> {
     let mut notices = Vec::new();
     let Some(connection) = held.connection() else { return (Err(gone()), notices) };
     let own = how.first.is_none() && connection.transaction_status() == TransactionStatus::Idle && sets.len() > 1;
@@ -120,10 +118,10 @@ async fn one(
     sql: &str,
     params: &Params,
     how: &How,
-) -> Result<(Vec<Answer>, Vec<Notice>)> {
+) -> Result<(Vec<Gathered>, Vec<Notice>)> {
     let mut answers = how.exchange(connection).extended(&how.query(sql, &params.params())).await?;
-    let collected = Answers::collect(&mut answers).await?;
-    Ok((collected, answers.notices().to_vec()))
+    let (gathered, notices) = gather(connection, &mut answers).await;
+    Ok((gathered?, notices))
 }
 
 async fn pipelined(
@@ -133,7 +131,7 @@ async fn pipelined(
     (first, later): (&How, &How),
     returning: bool,
     notices: &mut Vec<Notice>,
-) -> Result<(Vec<Answer>, i64)> {
+) -> Result<(Vec<Gathered>, i64)> {
     let mut waiting = sets.iter().enumerate().map(|(n, params)| {
         let how = if n == 0 { first } else { later };
         one(connection, sql, params, how)
@@ -145,7 +143,7 @@ async fn pipelined(
         let (answers, more) = told?;
         notices.extend(more);
         for answer in answers {
-            if let Some(n) = answer.row_count() {
+            if let Some(n) = answer.tag().and_then(Tag::rows) {
                 rows = rows.max(0).saturating_add_unsigned(n);
             }
             if !returning {
@@ -163,11 +161,11 @@ fn results(
     py: Python<'_>,
     connection: &NativeConnection,
     held: &Held,
-    answers: Vec<Answer>,
+    answers: Vec<Gathered>,
 ) -> PyResult<Vec<NativeResult>> {
-    let made = answers.into_iter().map(|mut answer| {
+    let made = answers.into_iter().map(|answer| {
         connection.keep_notices(answer.notices.iter().cloned());
-        NativeResult::new(py, held, &mut answer)
+        NativeResult::new(py, held, answer)
     });
     made.collect()
 }
@@ -201,19 +199,37 @@ fn sets(
     params.try_iter()?.map(|one| dumped(py, held, &one?)).collect()
 }
 
-/// Waits on the calling thread, and cancels what runs if a signal handler raises.
+/// Waits on the calling thread. If a signal handler raises, what runs is cancelled on the server, and its answer waited
+/// for, a while, so that the connection is as it seems.
 pub(crate) fn drive<F>(py: Python<'_>, held: &Arc<Held>, work: F) -> PyResult<F::Output>
 where
     F: Future + Send,
     F::Output: Send,
 {
     let connection = held.connection().ok_or_else(gone).or_raise(py)?;
-    let outcome = interruptible(py, |give_up| connection.drive(work, give_up));
-    if outcome.is_err() {
-        // Nothing left to cancel is no error.
-        let _ = connection.cancel();
+    let cancel = || drop(connection.cancel());
+    let outcome = interruptible(py, Some(&cancel), |give_up| connection.drive(work, give_up));
+    match outcome {
+        Waited::Done(output) => Ok(output),
+        Waited::Raised(e) => Err(e),
+        Waited::GivenUp(e) => {
+            held.abandon();
+            Err(e)
+        }
     }
-    outcome
+}
+
+/// The same for a wait by which nothing runs on the server: there is nothing to cancel.
+pub(crate) fn drive_alone<F>(py: Python<'_>, held: &Arc<Held>, work: F) -> PyResult<F::Output>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let connection = held.connection().ok_or_else(gone).or_raise(py)?;
+    match interruptible(py, None, |give_up| connection.drive(work, give_up)) {
+        Waited::Done(output) => Ok(output),
+        Waited::Raised(e) | Waited::GivenUp(e) => Err(e),
+    }
 }
 
 /// An operation on a connection, which is cancelled on the server if it is given up.
@@ -221,11 +237,7 @@ pub(crate) fn operation<F>(connection: &Bound<'_, NativeConnection>, held: &Arc<
 where
     F: Future<Output = crate::aio::Finish> + Send + 'static,
 {
-    let operation = Operation::new(Some(connection.clone().into_any().unbind()), work);
-    match held.connection().map(Connection::cancel_handle) {
-        Some(handle) => operation.or(move || drop(handle.cancel())),
-        None => operation,
-    }
+    Operation::new(Some(connection.clone().into_any().unbind()), work).or(GiveUp::on(held))
 }
 
 #[pymethods]

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use leakpool::exchange::{self, Answer, Ending, Notice, RawRow, Tag};
+use leakpool::exchange::{self, Notice, Tag};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::errors::{OrRaise, fields_dict};
+use crate::gather::Gathered;
 use crate::query::gone;
 use crate::shared::Held;
-use crate::values::{AdaptContext, Loaders};
+use crate::values::{AdaptContext, Decoded, Loaders};
 
 /// One column of a result.
 #[pyclass(frozen, module = "leakpool._leakpool")]
@@ -87,26 +88,29 @@ pub(crate) fn loaders(
 #[pyclass(frozen, module = "leakpool._leakpool")]
 pub(crate) struct NativeResult {
     columns: Option<Arc<[exchange::Column]>>,
-    rows: Vec<RawRow>,
-    loaders: Option<Loaders>,
+    /// None for a command that returns no rows.
+    rows: Option<Decoded>,
     tag: Option<Tag>,
     notices: Vec<Notice>,
 }
 
 impl NativeResult {
-    /// Takes the answer's rows.
-    pub(crate) fn new(py: Python<'_>, held: &Held, answer: &mut Answer) -> PyResult<NativeResult> {
-        let columns = answer.columns.take();
-        Ok(NativeResult {
-            loaders: loaders(py, held, columns.as_deref())?,
-            columns,
-            rows: std::mem::take(&mut answer.rows),
-            tag: match &answer.ending {
-                Ending::Complete(tag) => Some(tag.clone()),
-                Ending::Suspended | Ending::EmptyQuery => None,
-            },
-            notices: std::mem::take(&mut answer.notices),
-        })
+    /// Of what was gathered, in the session as it is now.
+    pub(crate) fn new(py: Python<'_>, held: &Held, gathered: Gathered) -> PyResult<NativeResult> {
+        let tag = gathered.tag().cloned();
+        let Gathered { columns, rows, decoding, notices, .. } = gathered;
+        let rows = match &columns {
+            None => None,
+            Some(columns) => {
+                let connection = held.connection().ok_or_else(gone).or_raise(py)?;
+                Some(decoding.end(py, rows, columns, &AdaptContext::new(connection))?)
+            }
+        };
+        Ok(NativeResult { columns, rows, tag, notices })
+    }
+
+    fn count(&self) -> usize {
+        self.rows.as_ref().map_or(0, |rows| rows.rows().len())
     }
 }
 
@@ -134,7 +138,7 @@ impl NativeResult {
 
     #[getter]
     fn nrows(&self) -> usize {
-        self.rows.len()
+        self.count()
     }
 
     #[getter]
@@ -151,30 +155,27 @@ impl NativeResult {
 
     #[pyo3(signature = (start=0, stop=None))]
     fn rows<'py>(&self, py: Python<'py>, start: usize, stop: Option<usize>) -> PyResult<Bound<'py, PyList>> {
-        let stop = stop.unwrap_or(usize::MAX).min(self.rows.len());
-        match (&self.loaders, self.rows.get(start.min(stop)..stop)) {
-            (Some(loaders), Some(rows)) => loaders.rows(py, rows),
-            _ => Ok(PyList::empty(py)),
+        match &self.rows {
+            Some(rows) => rows.list(py, start, stop.unwrap_or(usize::MAX)),
+            None => Ok(PyList::empty(py)),
         }
     }
 
     fn row<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        match (&self.loaders, self.rows.get(index)) {
-            (Some(loaders), Some(row)) => loaders.row(py, row).map(Some),
-            _ => Ok(None),
-        }
+        self.rows.as_ref().map_or(Ok(None), |rows| rows.one(py, index))
     }
 
     fn raw<'py>(&self, py: Python<'py>, row: usize, column: usize) -> Option<Bound<'py, PyBytes>> {
-        self.rows.get(row).and_then(|row| row.get(column)).map(|value| PyBytes::new(py, value))
+        let mut values = self.rows.as_ref()?.rows().get(row)?;
+        values.nth(column).flatten().map(|value| PyBytes::new(py, value))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.loaders.as_ref().map_or(Ok(()), |loaders| loaders.traverse(&visit))
+        self.rows.as_ref().map_or(Ok(()), |rows| rows.traverse(&visit))
     }
 
     fn __repr__(&self) -> String {
         let tag = self.tag.as_ref().map_or("no tag", Tag::as_str);
-        format!("<NativeResult {tag}, {} rows of {} columns>", self.rows.len(), self.nfields())
+        format!("<NativeResult {tag}, {} rows of {} columns>", self.count(), self.nfields())
     }
 }

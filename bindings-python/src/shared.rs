@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use leakpool::host::HostRuntime;
-use leakpool::{AcquireOptions, Host, CheckoutId, ConnectConfig, Connection, ErrorCode, Names, OPTIONS, Pool, Result, Settings, SiteId};
+use leakpool::{AcquireOptions, CancelHandle, Host, CheckoutId, ConnectConfig, Connection, ErrorCode, Names, OPTIONS, Pool, Result, Settings, SiteId};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -22,8 +22,6 @@ pub(crate) struct PoolShared {
     target: ConnectConfig,
     /// The server's processes whose sessions were configured, by the slot of their checkouts.
     configured: Mutex<HashMap<u64, u32>>,
-    /// Connections that were lent in an earlier one are closed when they come back.
-    epoch: AtomicU64,
     /// Last: everything above may need it to end.
     runtime: HostRuntime,
 }
@@ -36,13 +34,8 @@ impl PoolShared {
             name,
             target,
             configured: Mutex::default(),
-            epoch: AtomicU64::new(0),
             runtime,
         })
-    }
-
-    pub(crate) fn next_epoch(&self) {
-        self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -149,9 +142,25 @@ pub(crate) struct Held {
     pub(crate) id: CheckoutId,
     pub(crate) pool: Arc<PoolShared>,
     broken: AtomicBool,
-    epoch: u64,
+    /// A request was given up, and its answer may still be on its way.
+    abandoned: AtomicBool,
     /// How many requests are under way.
     pub(crate) requests: AtomicUsize,
+    /// What lies open on it. Locked for an instant, with nothing else.
+    open: Mutex<Vec<Weak<dyn LetGo>>>,
+    given_back: AtomicBool,
+}
+
+/// A stream or a COPY that lies open: let go of when its checkout is given back, whoever still has the object.
+pub(crate) trait LetGo: Send + Sync {
+    fn let_go(&self);
+}
+
+impl<T: Send> LetGo for Mutex<Option<T>> {
+    fn let_go(&self) {
+        let open = self.lock().take();
+        drop(open);
+    }
 }
 
 impl Held {
@@ -162,8 +171,10 @@ impl Held {
             id,
             pool: pool.clone(),
             broken: AtomicBool::new(false),
-            epoch: pool.epoch.load(Ordering::SeqCst),
+            abandoned: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
+            open: Mutex::default(),
+            given_back: AtomicBool::new(false),
         })
     }
 
@@ -171,9 +182,43 @@ impl Held {
         self.connection.as_ref()
     }
 
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    /// The answer to a request that was given up is still being thrown away: the transaction status is not known.
+    pub(crate) fn is_being_cleared(&self) -> bool {
+        if !self.abandoned.load(Ordering::SeqCst) {
+            return false;
+        }
+        let settled = self.connection().is_none_or(Connection::is_settled);
+        if settled {
+            self.abandoned.store(false, Ordering::SeqCst);
+        }
+        !settled
+    }
+
+    /// What was opened now is not to keep the checkout from being given back.
+    pub(crate) fn opened<T: Send + 'static>(&self, open: &Arc<Mutex<Option<T>>>) {
+        let open: Weak<Mutex<Option<T>>> = Arc::downgrade(open);
+        let mut all = self.open.lock();
+        all.retain(|other| other.strong_count() > 0);
+        all.push(open);
+    }
+
+    /// Whoever worked on what is open puts it back, unless the checkout was given back meanwhile.
+    pub(crate) fn put_back<T: Send>(&self, open: &Mutex<Option<T>>, value: T) {
+        let mut place = open.lock();
+        if self.given_back.load(Ordering::SeqCst) {
+            drop(place);
+            drop(value);
+        } else {
+            *place = Some(value);
+        }
+    }
+
     fn end(&mut self) -> Result<()> {
-        let drained = self.epoch != self.pool.epoch.load(Ordering::SeqCst);
-        let broken = self.broken.load(Ordering::SeqCst) || drained;
+        let broken = self.broken.load(Ordering::SeqCst);
         self.connection.take().map_or(Ok(()), |connection| connection.release_checked(broken))
     }
 
@@ -181,6 +226,11 @@ impl Held {
     pub(crate) fn give_back(self: Arc<Held>, broken: bool) -> Result<()> {
         if broken {
             self.broken.store(true, Ordering::SeqCst);
+        }
+        self.given_back.store(true, Ordering::SeqCst);
+        let open = std::mem::take(&mut *self.open.lock());
+        for open in open.iter().filter_map(Weak::upgrade) {
+            open.let_go();
         }
         Arc::into_inner(self).map_or(Ok(()), |mut held| held.end())
     }
@@ -214,6 +264,31 @@ impl std::ops::Deref for Request {
 impl Drop for Request {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How what runs on a connection is given up: first by asking the server, then by turning away.
+pub(crate) struct GiveUp {
+    held: Weak<Held>,
+    handle: Option<CancelHandle>,
+}
+
+impl GiveUp {
+    pub(crate) fn on(held: &Arc<Held>) -> GiveUp {
+        let handle = held.connection().map(Connection::cancel_handle);
+        GiveUp { held: Arc::downgrade(held), handle }
+    }
+
+    /// Asks the server to cancel what runs. Nothing left to cancel is no error.
+    pub(crate) fn ask(&self) {
+        let _ = self.handle.as_ref().map(CancelHandle::cancel);
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn turn_away(&self) {
+        if let Some(held) = self.held.upgrade() {
+            held.abandon();
+        }
     }
 }
 

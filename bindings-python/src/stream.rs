@@ -29,7 +29,7 @@ struct Reading {
     over: bool,
     tag: Option<Tag>,
     notices: Vec<Notice>,
-    _request: Request,
+    request: Request,
 }
 
 type Shared = Arc<Mutex<Option<Reading>>>;
@@ -38,7 +38,6 @@ type Shared = Arc<Mutex<Option<Reading>>>;
 #[pyclass(frozen, module = "leakpool._leakpool")]
 pub(crate) struct NativeStream {
     connection: Py<NativeConnection>,
-    held: Arc<Held>,
     columns: Option<Arc<[exchange::Column]>>,
     loaders: Option<Loaders>,
     /// Taken by whoever reads.
@@ -61,7 +60,7 @@ async fn open(
         }
     };
     let mut reading =
-        Reading { answers, ahead: None, over: false, tag: None, notices: Vec::new(), _request: request };
+        Reading { answers, ahead: None, over: false, tag: None, notices: Vec::new(), request };
     loop {
         match reading.answers.next().await.transpose()? {
             Some(Item::Columns(columns)) => return Ok((reading, Some(columns))),
@@ -126,25 +125,28 @@ async fn fetch(shared: &Shared, size: usize) -> Result<(Vec<RawRow>, Option<Tag>
     let Some(mut reading) = taken else { return Err(busy()) };
     let rows = reading.read(size).await?;
     let told = (rows, reading.tag.clone(), std::mem::take(&mut reading.notices));
-    *shared.lock() = Some(reading);
+    let held = Arc::clone(&reading.request);
+    held.put_back(shared, reading);
     Ok(told)
 }
 
 impl NativeStream {
     fn new(
         connection: &Bound<'_, NativeConnection>,
-        held: Arc<Held>,
+        held: &Held,
         (mut reading, columns): (Reading, Option<Arc<[exchange::Column]>>),
     ) -> PyResult<NativeStream> {
         let py = connection.py();
         connection.get().keep_notices(std::mem::take(&mut reading.notices));
         let tag = reading.tag.clone();
+        let loaders = loaders(py, held, columns.as_deref())?;
+        let reading = Arc::new(Mutex::new(Some(reading)));
+        held.opened(&reading);
         Ok(NativeStream {
             connection: connection.clone().unbind(),
-            loaders: loaders(py, &held, columns.as_deref())?,
-            held,
+            loaders,
             columns,
-            reading: Arc::new(Mutex::new(Some(reading))),
+            reading,
             tag: Arc::new(Mutex::new(tag)),
         })
     }
@@ -162,9 +164,6 @@ impl NativeStream {
         }
     }
 
-    fn is_over(&self) -> bool {
-        self.reading.lock().as_ref().is_none_or(|reading| reading.over)
-    }
 }
 
 #[pymethods]
@@ -185,27 +184,28 @@ impl NativeStream {
     }
 
     fn fetch<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyList>> {
-        let told = drive(py, &self.held, fetch(&self.reading, size.max(1)))?;
+        let held = self.connection.get().held(py)?;
+        let told = drive(py, &held, fetch(&self.reading, size.max(1)))?;
         self.fetched(py, told.or_raise(py)?)
     }
 
-    fn fetch_async(slf: &Bound<'_, Self>, size: usize) -> Operation {
+    fn fetch_async(slf: &Bound<'_, Self>, size: usize) -> PyResult<Operation> {
         let this = slf.get();
+        let held = this.connection.get().held(slf.py())?;
         let (reading, me) = (this.reading.clone(), slf.clone().unbind());
-        operation(this.connection.bind(slf.py()), &this.held, async move {
+        Ok(operation(this.connection.bind(slf.py()), &held, async move {
             let told = fetch(&reading, size.max(1)).await;
             finish(told, move |py, told| Ok(me.get().fetched(py, told)?.into_any().unbind()))
-        })
+        }))
     }
 
     /// Throws the rest away: the statement is cancelled.
     fn close(&self) {
-        if !self.is_over() {
-            // Nothing left to cancel is no error.
-            let _ = self.held.connection().map(Connection::cancel);
-        }
         let reading = self.reading.lock().take();
-        drop(reading);
+        if let Some(reading) = reading.filter(|reading| !reading.over) {
+            // Nothing left to cancel is no error.
+            let _ = reading.request.connection().map(Connection::cancel);
+        }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -247,7 +247,7 @@ impl NativeConnection {
         let how = How { first, cached, binary };
         let work = open(Request::on(held.clone()), &sql.0, params.as_ref(), &how);
         let opened = drive(py, &held, work)?.or_raise(py)?;
-        NativeStream::new(slf, held, opened)
+        NativeStream::new(slf, &held, opened)
     }
 
     #[pyo3(signature = (sql, params=None, *, first=None, cached=true, binary=false))]
@@ -268,7 +268,7 @@ impl NativeConnection {
         Ok(operation(slf, &held, async move {
             let opened = open(Request::on(later.clone()), &sql.0, params.as_ref(), &how).await;
             finish(opened, move |py, opened| {
-                Ok(Py::new(py, NativeStream::new(me.bind(py), later, opened)?)?.into_any())
+                Ok(Py::new(py, NativeStream::new(me.bind(py), &later, opened)?)?.into_any())
             })
         }))
     }

@@ -233,6 +233,6 @@ impl NativePool {
     fn assert_no_leaks(&self, py: Python<'_>) -> PyResult<()> {
         let pool = &self.shared(py)?.pool;
         let out = py.detach(|| pool.assert_no_leaks());
-        out.map_err(|out| pyo3::exceptions::PyAssertionError::new_err(format!("{out}\n{out:?}")))
+        out.map_err(|out| pyo3::exceptions::PyAssertionError::new_err(out.to_string()))
     }
 }

@@ -1,3 +1,24 @@
-"""A PostgreSQL connection pool that finds connection leaks, names the line and takes the connection back."""
+"""A PostgreSQL connection pool that finds connection leaks, names the line that leaks and takes the connection back.
 
+`Pool` is for threads, `AsyncPool` for asyncio; both in the manners of psycopg_pool, their connections in those of psycopg 3.
+"""
+
+from . import _interpreter
+
+_interpreter.check()
+
+from . import errors as errors  # noqa: E402
+from . import rows as rows
+from . import types as types
+from ._dbapi import *
 from ._leakpool import __version__ as __version__
+from .async_pool import AsyncPool as AsyncPool
+from .errors import ConnectionLost as ConnectionLost
+from .errors import ConnectionReleased as ConnectionReleased
+from .errors import ForceReleased as ForceReleased
+from .errors import Forked as Forked
+from .errors import InvalidOption as InvalidOption
+from .errors import PoolClosed as PoolClosed
+from .errors import PoolTimeout as PoolTimeout
+from .errors import TooManyRequests as TooManyRequests
+from .pool import Pool as Pool

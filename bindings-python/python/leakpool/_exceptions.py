@@ -122,7 +122,7 @@ class Error(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What belongs to a living pool stays behind.
-        state = {k: v for k, v in self.__dict__.items() if k not in ("revocation", "diagnosis")}
+        state = {k: v for k, v in self.__dict__.items() if k not in ("revocation", "exhausted")}
         return _rebuilt, (type(self), self.args), state
 
 

@@ -162,8 +162,13 @@ class NativeConnection:
     def notifications_async(
         self, timeout: float | None = None, stop_after: int | None = None
     ) -> Operation[list[tuple[str, str, int]]]: ...
+    def check_usable(self) -> None:
+        """Raises what happened to it, if it cannot be used any more: `ForceReleased`, `ConnectionReleased`, ..."""
     def cancel(self) -> None:
         """Asks the server to cancel what runs. Returns at once; from any thread."""
+    @property
+    def being_cancelled(self) -> bool:
+        """A cancel is still on its way: it may hit the next statement."""
     # -- state ------------------------------------------------------------------------------------------------
     @property
     def transaction_status(self) -> int:

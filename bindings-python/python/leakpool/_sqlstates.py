@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# ruff: noqa: I001
 # fmt: off
 from ._exceptions import (
     DataError,

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import _exceptions, _sqlstates
 from ._exceptions import (
@@ -29,9 +29,10 @@ from ._exceptions import (
     Warning,
     lookup,
 )
-from ._sqlstates import *  # noqa: F403
+from ._sqlstates import *
 
 __all__ = [
+    "CancellationTimeout",
     "ConnectionLost",
     "ConnectionReleased",
     "DataError",
@@ -45,6 +46,7 @@ __all__ = [
     "InternalError",
     "InvalidDsn",
     "InvalidOption",
+    "InvalidText",
     "NotSupportedError",
     "OperationalError",
     "Panicked",
@@ -59,14 +61,19 @@ __all__ = [
 __all__ += _sqlstates.__all__
 
 if TYPE_CHECKING:
-    from ._leakpool import Revocation
+    from ._leakpool import Exhausted, Revocation
 
 
 class PoolTimeout(OperationalError):
-    """No connection became free within the time-out. `diagnosis` says why, and who holds the connections."""
+    """No connection became free within the time-out. `exhausted` says why, and who holds the connections."""
 
-    #: What the core found out about it: the reason, and the holders with their sites; `None` if it did not look.
-    diagnosis: Any = None
+    #: What the core found out about it; `None` if it did not look.
+    exhausted: Exhausted | None = None
+
+    @property
+    def diagnosis(self) -> str | None:
+        """`leak`, `slow_queries`, `pool_too_small`, `database_unreachable`, `server_connection_limit`."""
+        return None if self.exhausted is None else self.exhausted.diagnosis
 
 
 class PoolClosed(OperationalError):
@@ -92,12 +99,26 @@ class ConnectionLost(OperationalError):
     """The session ended while it was held: the server was stopped, the network is gone, somebody killed it."""
 
 
+class CancellationTimeout(OperationalError):
+    """A cancel request did not reach the server in time."""
+
+
 class Forked(OperationalError):
     """The process was forked after the pool was made. The pool stays the parent's: make a new one in the child."""
 
 
 class UnknownCheckout(ProgrammingError):
     """No live checkout has this id."""
+
+
+class InvalidText(DataError, UnicodeEncodeError):
+    """A text holds surrogates, which UTF-8 cannot carry. Also a `UnicodeEncodeError`, as psycopg users catch it."""
+
+    def __init__(self, *args: object, fields: Mapping[str, str] | None = None) -> None:
+        UnicodeEncodeError.__init__(self, *args)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return UnicodeEncodeError.__str__(self)
 
 
 class InvalidOption(ProgrammingError, ValueError):
@@ -154,7 +175,7 @@ def of_core(
     *,
     sqlstate: str | None = None,
     revocation: Revocation | None = None,
-    diagnosis: Any = None,
+    diagnosis: Exhausted | None = None,
 ) -> Error:
     """The error for one of the core's (`ErrorCode::name()`): with the server's SQLSTATE, if it told one.
 
@@ -172,7 +193,7 @@ def of_core(
     if isinstance(error, ForceReleased):
         error.revocation = revocation
     elif isinstance(error, PoolTimeout):
-        error.diagnosis = diagnosis
+        error.exhausted = diagnosis
     return error
 
 

@@ -88,4 +88,4 @@ macro_rules! names {
     };
 }
 
-names! { int, fromutc, utcoffset, days, seconds, microseconds, year, month, day, hour, minute, second, microsecond, tzinfo, is_safe, name, packed, version, prefixlen, network, network_address, obj, dumps, max_prefixlen, toordinal }
+names! { int, fromutc, utcoffset, days, seconds, microseconds, hour, minute, second, microsecond, tzinfo, is_safe, toordinal }

@@ -23,7 +23,7 @@ impl Session for Connection {
 const PARAMETERS: [&str; 4] = ["client_encoding", "TimeZone", "DateStyle", "IntervalStyle"];
 
 /// The parameters as they were at one moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     values: [Option<Arc<str>>; PARAMETERS.len()],
 }

@@ -3,7 +3,7 @@
 //!
 //! Who lives where: `context` what of a session the values depend on, `encoding` its texts, `json` the functions for
 //! JSON; `oids` the table of built-in types; `classes` the Python classes that are used, `object` how objects are made;
-//! `civil` the calendar; `load` the loaders; `dump` the dumpers; `transformer` both of them as Python sees them (COPY);
+//! `civil` the calendar; `load` the loaders, `rows` the rows of a result; `dump` the dumpers; `transformer` both of them as Python sees them (COPY);
 //! `errors` the exceptions.
 
 mod civil;
@@ -16,11 +16,13 @@ mod json;
 mod load;
 mod object;
 mod oids;
+mod rows;
 mod transformer;
 
-pub(crate) use self::context::{AdaptContext, Session};
-pub(crate) use self::dump::{Dumped, Params, dump, dump_all};
+pub(crate) use self::context::AdaptContext;
+pub(crate) use self::dump::{Params, dump_all};
 pub(crate) use self::load::Loaders;
+pub(crate) use self::rows::{Decoded, Decoding, Rows};
 pub(crate) use self::transformer::Transformer;
 
 use pyo3::prelude::*;

@@ -6,7 +6,7 @@ use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 /// What most functions here give.
 pub(crate) type Object<'py> = Bound<'py, PyAny>;
@@ -196,8 +196,60 @@ pub(crate) fn as_i64(object: &Object<'_>) -> PyResult<Option<i64>> {
     Ok(Some(value))
 }
 
-/// True if both are the same object.
+/// Makes many objects of classes of `datetime`, each of its pickled state, without new arguments for each: bytes and tuple
+/// are used again as long as nobody else has got hold of them.
+#[derive(Default)]
+pub(crate) struct Remaker<'py> {
+    last: Option<(Bound<'py, PyTuple>, Bound<'py, PyBytes>)>,
+}
+
+impl<'py> Remaker<'py> {
+    /// `class(state)`, or `class(state, zone)`.
+    #[inline]
+    pub(crate) fn make(&mut self, class: &Object<'py>, state: &[u8; 10], zone: Option<&Py<PyAny>>) -> PyResult<Object<'py>> {
+        let arguments = match &self.last {
+            Some((arguments, bytes)) if is_ours(arguments, bytes, zone) => {
+                // SAFETY: attached. The bytes are 10 long, as `renew` made them. Nobody else can see them: the references
+                // that there are were counted just now, and are this struct's and the tuple's; so nobody else can have
+                // taken their hash either.
+                unsafe {
+                    let place = ffi::PyBytes_AsString(bytes.as_ptr());
+                    ptr::copy_nonoverlapping(state.as_ptr().cast::<c_char>(), place, state.len());
+                }
+                arguments
+            }
+            _ => self.renew(class.py(), state, zone)?,
+        };
+        // SAFETY: attached; a tuple, and no keywords; the result is a new reference or NULL with an exception set.
+        unsafe {
+            let made = ffi::PyObject_Call(class.as_ptr(), arguments.as_ptr(), ptr::null_mut());
+            Bound::from_owned_ptr_or_err(class.py(), made)
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self, py: Python<'py>, state: &[u8; 10], zone: Option<&Py<PyAny>>) -> PyResult<&Bound<'py, PyTuple>> {
+        let bytes = PyBytes::new(py, state);
+        let arguments = match zone {
+            Some(zone) => (&bytes, zone).into_pyobject(py)?,
+            None => (&bytes,).into_pyobject(py)?,
+        };
+        Ok(&self.last.insert((arguments, bytes)).0)
+    }
+}
+
+/// True if nobody else holds these, and they are for this zone.
 #[inline]
-pub(crate) fn same(object: &Object<'_>, other: &Py<PyAny>) -> bool {
-    ptr::eq(object.as_ptr(), other.as_ptr())
+fn is_ours(arguments: &Bound<'_, PyTuple>, bytes: &Bound<'_, PyBytes>, zone: Option<&Py<PyAny>>) -> bool {
+    // SAFETY: attached, as bound objects prove; the tuple is known to have one item, and a second one if its size is 2;
+    // what PyTuple_GetItem gives is borrowed, and only compared.
+    unsafe {
+        let second = match ffi::PyTuple_Size(arguments.as_ptr()) {
+            2 => ffi::PyTuple_GetItem(arguments.as_ptr(), 1),
+            _ => ptr::null_mut(),
+        };
+        let wanted = zone.map_or(ptr::null_mut(), Py::as_ptr);
+        // The bytes: here, and in the tuple.
+        ffi::Py_REFCNT(arguments.as_ptr()) == 1 && ffi::Py_REFCNT(bytes.as_ptr()) == 2 && ptr::eq(second, wanted)
+    }
 }

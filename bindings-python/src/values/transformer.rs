@@ -11,7 +11,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::context::{AdaptContext, Snapshot};
 use super::dump::{Dumper, Want, dump_as, write_typed};
 use super::errors::data_error;
-use super::load::{Loader, Loaders};
+use super::load::{Loader, Loaders, Maker};
 use super::oids;
 
 /// Converts values in the session's encoding, time zone and styles, as they were when it was made.
@@ -30,11 +30,6 @@ struct Types {
 }
 
 impl Transformer {
-    /// For this session.
-    pub(crate) fn of(context: &AdaptContext<'_>) -> Transformer {
-        Transformer { session: context.snapshot(), types: Mutex::default() }
-    }
-
     fn loaders(&self, py: Python<'_>, format: Format, columns: usize) -> PyResult<std::sync::Arc<Loaders>> {
         let index = usize::from(format == Format::Binary);
         let Types { oids, loaders } = self.types.lock().clone();
@@ -188,7 +183,7 @@ impl Transformer {
         let fields: Vec<Option<Vec<u8>>> = row.split(|c| *c == b'\t').map(|field| (field != b"\\N").then(|| unescape(field))).collect();
         let loaders = self.loaders(py, Format::Text, fields.len())?;
         check_count(py, fields.len(), loaders.len())?;
-        loaders.values(py, fields.iter().map(Option::as_deref))
+        loaders.values(&mut Maker::new(py), fields.iter().map(Option::as_deref))
     }
 
     fn parse_binary_row<'py>(&self, py: Python<'py>, row: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
@@ -210,7 +205,7 @@ impl Transformer {
         }
         let loaders = self.loaders(py, Format::Binary, count)?;
         check_count(py, count, loaders.len())?;
-        loaders.values(py, fields.into_iter())
+        loaders.values(&mut Maker::new(py), fields.into_iter())
     }
 }
 

@@ -71,6 +71,12 @@ impl Connection {
         self.control.revocation.get().cloned()
     }
 
+    /// For hosts: no statement is under way, and [`transaction_status`](Connection::transaction_status) is not about to
+    /// change. False while the answer to a request that was given up is still read and thrown away.
+    pub fn is_settled(&self) -> bool {
+        self.control.is_settled()
+    }
+
     /// An error of this connection's client as one of ours: a use after a force release becomes
     /// [`ErrorCode::ForceReleased`] with its [`Revocation`], whatever the client made of it.
     pub fn error(&self, error: tokio_postgres::Error) -> Error {

@@ -186,6 +186,8 @@ pub(crate) struct Control {
     pub(crate) listeners: Mutex<Vec<mpsc::Sender<Notification>>>,
     /// From when on it is not lent again; `u64::MAX` = never.
     pub(crate) expires_at: Nanos,
+    /// How often the pool had been drained when it was made: drained again, it is not lent any more.
+    pub(crate) drains: u64,
     pub(crate) idle_since: AtomicU64,
     /// Checkouts that `max_uses` still allows; `u64::MAX` = no limit.
     pub(crate) uses_left: AtomicU64,
@@ -234,6 +236,7 @@ impl Control {
             parameters: Mutex::default(),
             listeners: Mutex::default(),
             expires_at,
+            drains: shared.drains.load(Ordering::SeqCst),
             idle_since: AtomicU64::new(now),
             uses_left: AtomicU64::new(if max_uses == 0 { u64::MAX } else { max_uses }),
             cancels: AtomicUsize::new(0),

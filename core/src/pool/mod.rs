@@ -6,6 +6,7 @@
 
 mod acquire;
 mod builder;
+mod cancelling;
 mod close;
 pub(crate) mod connect;
 mod connection;
@@ -480,12 +481,13 @@ impl Pool {
         self.0.resize(Some(min_idle), max_size)
     }
 
-    /// Closes every idle connection now, as if its lifetime were over; what is needed is made anew.
+    /// Makes every connection anew, for whatever has changed: those that are idle are closed now, those that are held
+    /// when they come back.
     ///
     /// # Errors
     /// `PoolClosed`, `Forked`.
-    pub fn drain_idle(&self) -> Result<()> {
-        self.0.drain_idle()
+    pub fn drain(&self) -> Result<()> {
+        self.0.drain()
     }
 
     /// Stops new acquires, waits up to `close_timeout` for those who hold a connection (not for flagged ones),

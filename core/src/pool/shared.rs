@@ -8,7 +8,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     /// Told when a connection has come back while somebody waits for one that settles.
     pub(super) returned: Notify,
     pub(super) settle_waiters: AtomicUsize,
+    /// How often the pool was drained.
+    pub(super) drains: AtomicU64,
     pub(super) warming: AtomicBool,
     /// Held while a new connection goes through the mailbox, so that nobody else who makes one takes it out.
     handing_over: Mutex<()>,
@@ -145,6 +147,7 @@ impl Shared {
             last_error: Mutex::new(None),
             returned: Notify::new(),
             settle_waiters: AtomicUsize::new(0),
+            drains: AtomicU64::new(0),
             warming: AtomicBool::new(false),
             handing_over: Mutex::new(()),
             detector,
@@ -264,7 +267,7 @@ impl Shared {
         if control.is_ended() {
             return Some(RemoveReason::Lost);
         }
-        if now >= control.expires_at {
+        if now >= control.expires_at || control.drains != self.drains.load(Ordering::Relaxed) {
             return Some(RemoveReason::Lifetime);
         }
         (control.uses_left.load(Ordering::Relaxed) == 0).then_some(RemoveReason::Uses)

@@ -69,9 +69,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Lets every idle connection go, as if its lifetime were over.
-    pub(crate) fn drain_idle(&self) -> Result<()> {
+    /// Ends the lifetime of every connection that there is: those that are idle leave now, the others as they come back.
+    pub(crate) fn drain(&self) -> Result<()> {
         self.usable()?;
+        self.drains.fetch_add(1, Ordering::SeqCst);
         self.remove_idle(RemoveReason::Lifetime, |_| true);
         if let Some(shared) = self.me.upgrade()
             && self.lacks_idle()

@@ -176,6 +176,26 @@ async fn a_cancel_of_the_past_does_nothing_to_the_next_holder() {
     next.batch_execute("SELECT pg_sleep(0.05)").await.unwrap();
 }
 
+/// The statement may be over before the cancel arrives: the next one is safe once that has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_that_was_waited_for_spares_the_next_statement() {
+    let pool = builder().max_size(1).build().unwrap();
+    let held = pool.acquire().await.unwrap();
+    let mut waited = 0;
+    for round in 0..100 {
+        let mut answers = held.exchange().simple("SELECT generate_series(1, 20000)").unwrap();
+        assert!(answers.next().await.is_some());
+        held.cancel().unwrap();
+        waited += u32::from(held.is_being_cancelled());
+        // Cancelled, or over before.
+        while answers.next().await.is_some() {}
+        eventually("the cancel arrives", || !held.is_being_cancelled()).await;
+        let slept = held.batch_execute("SELECT pg_sleep(0.002)").await;
+        assert!(slept.is_ok(), "round {round}: {slept:?}");
+    }
+    assert!(waited > 0, "no cancel was under way");
+}
+
 #[tokio::test]
 async fn a_session_reset_leaves_nothing_but_prepared_statements() {
     let pool = builder().max_size(1).reset(Reset::Session).build().unwrap();

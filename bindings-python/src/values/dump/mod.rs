@@ -63,15 +63,18 @@ pub(crate) struct Dumper<'a> {
     depth: Cell<usize>,
 }
 
-/// Values may lie in each other this deep. The server allows arrays 6 dimensions; far deeper, they contain themselves.
+/// Lists may lie in each other this deep. The server allows arrays 6 dimensions; far deeper, they contain themselves.
 const DEPTH: usize = 100;
 
-/// One level, until it is dropped.
-struct Level<'a>(&'a Cell<usize>);
+/// As many levels does a tuple or a range count for: each of them may double the escapes of what lies in it.
+const COMPOSITE: usize = 10;
+
+/// So many levels, until it is dropped.
+struct Level<'a>(&'a Cell<usize>, usize);
 
 impl Drop for Level<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.0.set(self.0.get().saturating_sub(self.1));
     }
 }
 
@@ -92,13 +95,16 @@ impl<'a> Dumper<'a> {
         self.context.parameter("IntervalStyle").is_some_and(|style: Arc<str>| &*style == "sql_standard")
     }
 
-    /// Goes one level deeper.
-    fn enter(&self, py: Python<'_>) -> PyResult<Level<'_>> {
-        if self.depth.get() >= DEPTH {
-            return Err(data_error(py, "cannot dump a recursive list"));
+    /// Goes so many levels deeper.
+    fn enter(&self, py: Python<'_>, levels: usize) -> PyResult<Level<'_>> {
+        if self.depth.get() + levels > DEPTH {
+            return Err(data_error(py, match levels {
+                1 => "cannot dump a recursive list".to_owned(),
+                _ => format!("cannot dump tuples or ranges that are nested more than {} deep", DEPTH / COMPOSITE),
+            }));
         }
-        self.depth.set(self.depth.get() + 1);
-        Ok(Level(&self.depth))
+        self.depth.set(self.depth.get() + levels);
+        Ok(Level(&self.depth, levels))
     }
 
     fn kind(&self, object: &Bound<'_, PyAny>, want: Want) -> PyResult<Kind> {
@@ -252,18 +258,10 @@ impl Formatted {
     }
 }
 
-/// Dumps one object as for the placeholder `%s`.
-///
-/// # Errors
-/// `ProgrammingError` for a type that cannot be adapted, `DataError` for a value that the type cannot have.
-pub(crate) fn dump(py: Python<'_>, object: &Bound<'_, PyAny>, context: &AdaptContext<'_>) -> PyResult<Dumped> {
-    dump_as(py, object, Want::Auto, context)
-}
-
 /// Dumps one object in the format that is wanted.
 ///
 /// # Errors
-/// As for [`dump`].
+/// `ProgrammingError` for a type that cannot be adapted, `DataError` for a value that the type cannot have.
 pub(crate) fn dump_as(py: Python<'_>, object: &Bound<'_, PyAny>, want: Want, context: &AdaptContext<'_>) -> PyResult<Dumped> {
     if object.is_none() {
         return Ok(Dumped { oid: 0, format: Format::Text, value: None });
@@ -277,7 +275,7 @@ pub(crate) fn dump_as(py: Python<'_>, object: &Bound<'_, PyAny>, want: Want, con
 /// `%s`.
 ///
 /// # Errors
-/// As for [`dump`], with a note that names the parameter (from Python 3.11 on).
+/// As for [`dump_as`], with a note that names the parameter (from Python 3.11 on).
 pub(crate) fn dump_all(py: Python<'_>, parameters: &Bound<'_, PyAny>, context: &AdaptContext<'_>) -> PyResult<Params> {
     let dumper = Dumper::new(py, context)?;
     let mut all = Params::default();

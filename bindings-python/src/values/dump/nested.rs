@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::kinds::{Kind, kind_of};
-use super::{DEPTH, Dumper, Typed, Want, typed};
+use super::{COMPOSITE, DEPTH, Dumper, Typed, Want, typed};
 use crate::values::errors::data_error;
 use crate::values::object;
 use crate::values::oids;
@@ -44,18 +44,22 @@ impl Dumper<'_> {
     pub(super) fn text_list(&self, object: &Bound<'_, PyAny>, want: Want, out: &mut Vec<u8>) -> PyResult<Typed> {
         let list = object.cast::<PyList>()?;
         let (oid, delimiter) = match self.representative(list, want)? {
-            Some(item) => match self.type_of(&item, Want::Text)? {
-                0 => (0, b','),
-                element => oids::builtin(element).map_or((oids::TEXT_ARRAY, b','), |one| (one.array, one.delimiter)),
-            },
+            Some(item) => {
+                self.kind(&item, want)?;
+                match self.type_of(&item, Want::Text)? {
+                    0 => (0, b','),
+                    element => oids::builtin(element).map_or((oids::TEXT_ARRAY, b','), |one| (one.array, one.delimiter)),
+                }
+            }
             None => (0, b','),
         };
-        self.text_level(list, delimiter, out)?;
+        let zoned = oids::element_of(oid).is_some_and(|one| one.oid == oids::TIMETZ);
+        self.text_level(list, delimiter, zoned, out)?;
         Ok((oid, Format::Text))
     }
 
-    fn text_level(&self, list: &Bound<'_, PyList>, delimiter: u8, out: &mut Vec<u8>) -> PyResult<()> {
-        let _level = self.enter(list.py())?;
+    fn text_level(&self, list: &Bound<'_, PyList>, delimiter: u8, zoned: bool, out: &mut Vec<u8>) -> PyResult<()> {
+        let _level = self.enter(list.py(), 1)?;
         out.push(b'{');
         for (index, item) in list.iter().enumerate() {
             if index > 0 {
@@ -64,10 +68,13 @@ impl Dumper<'_> {
             if item.is_none() {
                 out.extend_from_slice(b"NULL");
             } else if let Ok(inner) = item.cast::<PyList>() {
-                self.text_level(inner, delimiter, out)?;
+                self.text_level(inner, delimiter, zoned, out)?;
             } else {
                 let from = out.len();
-                self.write(&item, Want::Text, out)?;
+                let (element, _) = self.write(&item, Want::Text, out)?;
+                if zoned && element == oids::TIME {
+                    return Err(data_error(item.py(), "cannot calculate the offset of tzinfo 'None' without a date"));
+                }
                 quote(out, from, |value| {
                     value.is_empty()
                         || value.eq_ignore_ascii_case(b"null")
@@ -138,7 +145,7 @@ impl Dumper<'_> {
     /// A tuple as the text of a composite value, of unknown type.
     pub(super) fn tuple(&self, object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<Typed> {
         let tuple = object.cast::<PyTuple>()?;
-        let _level = self.enter(object.py())?;
+        let _level = self.enter(object.py(), COMPOSITE)?;
         out.push(b'(');
         for (index, item) in tuple.iter().enumerate() {
             if index > 0 {
@@ -217,7 +224,10 @@ impl Dumper<'_> {
         let subtype = match kind_of(&bound)? {
             // There are no ranges of these.
             Some(Kind::Range | Kind::Multirange) => 0,
-            _ => self.type_of(&bound, want)?,
+            _ => {
+                self.kind(&bound, if want == Want::Auto { Want::Text } else { want })?;
+                self.type_of(&bound, want)?
+            }
         };
         let oid = oids::RANGES.iter().find(|(_, _, one)| *one == subtype).map_or(0, which);
         Ok((oid, rather_text))
@@ -254,7 +264,7 @@ impl Dumper<'_> {
     }
 
     fn text_range(&self, object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
-        let _level = self.enter(object.py())?;
+        let _level = self.enter(object.py(), COMPOSITE)?;
         if object.getattr("isempty")?.is_truthy()? {
             out.extend_from_slice(b"empty");
             return Ok(());
@@ -286,7 +296,7 @@ impl Dumper<'_> {
         out: &mut Vec<u8>,
         write: &mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
     ) -> PyResult<()> {
-        let _level = self.enter(object.py())?;
+        let _level = self.enter(object.py(), COMPOSITE)?;
         if object.getattr("isempty")?.is_truthy()? {
             out.push(1);
             return Ok(());

@@ -186,15 +186,12 @@ fn whole_numeric(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
 
 /// A floating point number.
 pub(super) fn float(object: &Bound<'_, PyAny>, oid: u32, format: Format, out: &mut Vec<u8>) -> PyResult<u32> {
+    let value: f64 = object.extract()?;
     if format == Format::Text {
         // Of a subclass too, the number itself: its own `str()` may say something else.
-        match object.extract::<f64>() {
-            Ok(value) if oid == oids::FLOAT8 => text(pyo3::types::PyFloat::new(object.py(), value).as_any(), out)?,
-            _ => text(object, out)?,
-        }
+        text(pyo3::types::PyFloat::new(object.py(), value).as_any(), out)?;
         return Ok(oid);
     }
-    let value: f64 = object.extract()?;
     if oid != oids::FLOAT4 {
         out.extend_from_slice(&value.to_be_bytes());
         return Ok(oid);

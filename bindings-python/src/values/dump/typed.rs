@@ -18,7 +18,17 @@ pub(super) fn write_element(dumper: &Dumper<'_>, item: &Bound<'_, PyAny>, elemen
         (oids::INT2 | oids::INT4 | oids::INT8 | oids::OID | oids::NUMERIC, Some(Kind::Int | Kind::IntOf(_) | Kind::IntNumeric)) => {
             scalar::int_of(item, element, Format::Binary, out).map(drop)
         }
-        _ => dumper.write(item, Want::Binary, out).map(drop),
+        _ => {
+            let (written, _) = dumper.write(item, Want::Binary, out)?;
+            // Texts and what is sent as texts; otherwise the server would take the one's bytes for the other.
+            if written != element && !(matches!(written, 0 | oids::TEXT) && matches!(element, 0 | oids::TEXT)) {
+                return Err(data_error(item.py(), match element {
+                    oids::TIMETZ => "cannot calculate the offset of tzinfo 'None' without a date",
+                    _ => "cannot dump lists of mixed types: some of its times have a time zone, others have none",
+                }));
+            }
+            Ok(())
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use self::nested::Elements;
 use self::time::{DateOrder, Intervals, StampOrder};
-pub(crate) use self::time::Zone;
+pub(crate) use self::time::{Maker, Zone};
 use super::context::AdaptContext;
 use super::encoding::Encoding;
 use super::object::{self, Object};
@@ -164,17 +164,29 @@ impl Loader {
     /// `DataError` for what Python's types cannot hold.
     #[inline]
     pub(crate) fn load<'py>(&self, py: Python<'py>, value: &[u8]) -> PyResult<Object<'py>> {
+        self.load_with(&mut Maker::new(py), value)
+    }
+
+    /// The same, one of many.
+    #[inline]
+    pub(crate) fn load_with<'py>(&self, maker: &mut Maker<'py>, value: &[u8]) -> PyResult<Object<'py>> {
+        let py = maker.py;
         match self {
             Loader::Text(encoding) => encoding.load(py, value),
             Loader::TextInt => scalar::text_int(py, value),
             Loader::TextFloat => scalar::text_float(py, value),
             Loader::TextBool => object::boolean(py, value == b"t"),
-            Loader::TextTimestamptz(zone, None) => time::text_timestamptz(py, value, zone),
-            _ => self.load_rare(py, value),
+            Loader::TextTimestamptz(zone, None) => time::text_timestamptz(maker, value, zone),
+            Loader::Int4 => object::int(py, i32::from_be_bytes(scalar::fixed(py, value)?).into()),
+            Loader::Int8 => object::int(py, i64::from_be_bytes(scalar::fixed(py, value)?)),
+            Loader::Float8 => object::float(py, f64::from_be_bytes(scalar::fixed(py, value)?)),
+            Loader::Timestamptz(zone) => time::timestamptz(maker, i64::from_be_bytes(scalar::fixed(py, value)?), zone),
+            _ => self.load_rare(maker, value),
         }
     }
 
-    fn load_rare<'py>(&self, py: Python<'py>, value: &[u8]) -> PyResult<Object<'py>> {
+    fn load_rare<'py>(&self, maker: &mut Maker<'py>, value: &[u8]) -> PyResult<Object<'py>> {
+        let py = maker.py;
         match self {
             Loader::Text(encoding) => encoding.load(py, value),
             Loader::Bytes => object::bytes(py, value),
@@ -205,11 +217,11 @@ impl Loader {
             Loader::Time => time::time(py, i64::from_be_bytes(scalar::fixed(py, value)?), None),
             Loader::TextTimetz => time::text_timetz(py, value),
             Loader::Timetz => time::timetz(py, value),
-            Loader::TextTimestamp(order) => time::text_timestamp(py, value, *order),
-            Loader::Timestamp => time::timestamp(py, i64::from_be_bytes(scalar::fixed(py, value)?)),
-            Loader::TextTimestamptz(zone, None) => time::text_timestamptz(py, value, zone),
+            Loader::TextTimestamp(order) => time::text_timestamp(maker, value, *order),
+            Loader::Timestamp => time::timestamp(maker, i64::from_be_bytes(scalar::fixed(py, value)?)),
+            Loader::TextTimestamptz(zone, None) => time::text_timestamptz(maker, value, zone),
             Loader::TextTimestamptz(_, Some(style)) => Err(time::timestamptz_in(py, value, style)),
-            Loader::Timestamptz(zone) => time::timestamptz(py, i64::from_be_bytes(scalar::fixed(py, value)?), zone),
+            Loader::Timestamptz(zone) => time::timestamptz(maker, i64::from_be_bytes(scalar::fixed(py, value)?), zone),
             Loader::TextInterval(style) => time::text_interval(py, value, style),
             Loader::Interval => time::interval(py, value),
             Loader::TextArray(element, delimiter) => nested::text_array(py, value, element, *delimiter),
@@ -276,21 +288,15 @@ impl Loaders {
     #[inline]
     pub(crate) fn values<'py, 'v>(
         &self,
-        py: Python<'py>,
+        maker: &mut Maker<'py>,
         mut values: impl Iterator<Item = Option<&'v [u8]>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        object::tuple(py, self.columns.len(), |index| match (values.next().flatten(), self.columns.get(index)) {
-            (Some(value), Some(loader)) => loader.load(py, value),
+        let py = maker.py;
+        let mut loaders = self.columns.iter();
+        object::tuple(py, self.columns.len(), |_| match (values.next().flatten(), loaders.next()) {
+            (Some(value), Some(loader)) => loader.load_with(maker, value),
             _ => Ok(py.None().into_bound(py)),
         })
-    }
-
-    /// One row.
-    ///
-    /// # Errors
-    /// As for [`values`](Loaders::values).
-    pub(crate) fn row<'py>(&self, py: Python<'py>, row: &RawRow) -> PyResult<Bound<'py, PyTuple>> {
-        self.values(py, row.iter())
     }
 
     /// A list of rows, as tuples.
@@ -298,8 +304,10 @@ impl Loaders {
     /// # Errors
     /// As for [`values`](Loaders::values).
     pub(crate) fn rows<'py>(&self, py: Python<'py>, rows: &[RawRow]) -> PyResult<Bound<'py, PyList>> {
-        object::list(py, rows.len(), |index| match rows.get(index) {
-            Some(row) => self.row(py, row).map(Bound::into_any),
+        let mut maker = Maker::new(py);
+        let mut rest = rows.iter();
+        object::list(py, rows.len(), |_| match rest.next() {
+            Some(row) => self.values(&mut maker, row.iter()).map(Bound::into_any),
             None => Ok(py.None().into_bound(py)),
         })
     }

@@ -125,7 +125,7 @@ pub(super) fn text_array<'py>(py: Python<'py>, value: &[u8], element: &Loader, d
                     rest = after.get(1..).unwrap_or_default();
                     element.load(py, &unescape(quoted, false))?
                 } else {
-                    let len = rest.iter().position(|c| *c == delimiter || *c == b'}' || *c == b'{').unwrap_or(rest.len());
+                    let len = rest.iter().position(|c| *c == delimiter || *c == b'}').unwrap_or(rest.len());
                     let (plain, after) = rest.split_at(len);
                     rest = after;
                     if plain == b"NULL" { py.None().into_bound(py) } else { element.load(py, plain)? }

@@ -1,19 +1,22 @@
 //! Loaders of dates, times and intervals, in text as `DateStyle` and `IntervalStyle` write them, and in binary.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyError, PyNotImplementedError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit, intern};
+use rustc_hash::FxHashMap;
 
 use super::scalar::{fixed, shown};
-use crate::values::civil::{DAY, FIRST_DAY, Fields};
+use crate::values::civil::{DAY, FIRST_DAY, Fields, LAST_DAY};
 use crate::values::classes::{Classes, name};
 use crate::values::context::AdaptContext;
 use crate::values::errors::{data_error, interface_error};
-use crate::values::object::{self, Object};
+use crate::values::object::{self, Object, Remaker};
 
 /// The order of a date's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,30 +85,38 @@ pub(super) fn timestamptz_in(py: Python<'_>, value: &[u8], style: &str) -> PyErr
 pub(crate) enum Zone {
     /// `timezone.utc`.
     Utc(Py<PyAny>),
-    /// A `ZoneInfo`.
-    Other(Py<PyAny>),
+    /// A `ZoneInfo`, and what is known about its offsets.
+    Other(Py<PyAny>, Arc<Offsets>),
 }
 
 impl Zone {
     /// What Python has for the session's `TimeZone`; UTC, with a warning in the log, if it has none.
     pub(crate) fn of(py: Python<'_>, context: &AdaptContext<'_>) -> PyResult<Zone> {
-        static KNOWN: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+        /// Those that were looked up. Locked for an instant, and never while Python runs.
+        static KNOWN: Mutex<BTreeMap<Arc<str>, Zone>> = Mutex::new(BTreeMap::new());
         let utc = &Classes::get(py)?.utc;
         let key = match context.parameter("TimeZone") {
             None => return Ok(Zone::Utc(utc.clone_ref(py))),
             Some(key) if &*key == "UTC" => return Ok(Zone::Utc(utc.clone_ref(py))),
             Some(key) => key,
         };
-        let known = KNOWN.get_or_init(py, || PyDict::new(py).unbind()).bind(py);
-        let zone = match known.get_item(&*key)? {
-            Some(zone) => zone,
-            None => {
-                let zone = Zone::look_up(py, &key)?.unwrap_or_else(|| utc.bind(py).clone());
-                known.set_item(&*key, &zone)?;
-                zone
-            }
+        if let Some(zone) = KNOWN.lock().get(&key) {
+            return Ok(zone.clone_ref(py));
+        }
+        let zone = match Zone::look_up(py, &key)? {
+            Some(zone) => Zone::Other(zone.unbind(), Arc::default()),
+            None => Zone::Utc(utc.clone_ref(py)),
         };
-        Ok(if object::same(&zone, utc) { Zone::Utc(zone.unbind()) } else { Zone::Other(zone.unbind()) })
+        let before = KNOWN.lock().insert(key, zone.clone_ref(py));
+        drop(before);
+        Ok(zone)
+    }
+
+    fn clone_ref(&self, py: Python<'_>) -> Zone {
+        match self {
+            Zone::Utc(zone) => Zone::Utc(zone.clone_ref(py)),
+            Zone::Other(zone, offsets) => Zone::Other(zone.clone_ref(py), Arc::clone(offsets)),
+        }
     }
 
     fn look_up<'py>(py: Python<'py>, key: &str) -> PyResult<Option<Object<'py>>> {
@@ -126,25 +137,31 @@ impl Zone {
     /// The `tzinfo`.
     pub(crate) fn tzinfo<'py>(&self, py: Python<'py>) -> &Object<'py> {
         match self {
-            Zone::Utc(zone) | Zone::Other(zone) => zone.bind(py),
+            Zone::Utc(zone) | Zone::Other(zone, _) => zone.bind(py),
         }
     }
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
-            Zone::Utc(zone) | Zone::Other(zone) => visit.call(zone),
+            Zone::Utc(zone) | Zone::Other(zone, _) => visit.call(zone),
         }
     }
 
     /// The point so many microseconds from 2000-01-01 00:00:00 UTC, in this zone; `None` if it is outside of Python's
     /// calendar in UTC, or here.
     #[inline]
-    fn at<'py>(&self, py: Python<'py>, micros: i64) -> PyResult<Option<Object<'py>>> {
+    fn at<'py>(&self, maker: &mut Maker<'py>, micros: i64) -> PyResult<Option<Object<'py>>> {
+        let py = maker.py;
         let Some(fields) = Fields::from_micros(micros) else { return Ok(None) };
         match self {
-            Zone::Utc(utc) => make_datetime(py, &fields, Some(utc)).map(Some),
-            Zone::Other(zone) => {
-                let unshifted = make_datetime(py, &fields, Some(zone))?;
+            Zone::Utc(utc) => maker.datetime(&fields, Some(utc)).map(Some),
+            Zone::Other(zone, offsets) => {
+                if let Some(offset) = offsets.on(py, zone, micros.div_euclid(DAY))?
+                    && let Some(shifted) = Fields::from_micros(micros + i64::from(offset) * 1_000_000)
+                {
+                    return maker.datetime(&shifted, Some(zone)).map(Some);
+                }
+                let unshifted = maker.datetime(&fields, Some(zone))?;
                 match object::method1(zone.bind(py), name::fromutc(py).as_any(), &unshifted) {
                     Ok(shifted) => Ok(Some(shifted)),
                     Err(e) if e.is_instance_of::<PyOverflowError>(py) => Ok(None),
@@ -155,14 +172,90 @@ impl Zone {
     }
 }
 
-/// A `datetime` of fields that were checked.
-#[inline]
-fn make_datetime<'py>(py: Python<'py>, fields: &Fields, zone: Option<&Py<PyAny>>) -> PyResult<Object<'py>> {
-    let class = Classes::get(py)?.datetime.bind(py);
-    let state = object::bytes(py, &fields.state())?;
-    match zone {
-        Some(zone) => object::call2(class, &state, zone.bind(py)),
-        None => object::call1(class, &state),
+/// What is known about a zone's offsets: on which days they do not change. Asked for each value, it is several times
+/// faster than the zone itself.
+#[derive(Default)]
+pub(crate) struct Offsets {
+    /// By day from 2000-01-01, in UTC. Locked for an instant, and never while Python runs.
+    days: Mutex<FxHashMap<i64, Day>>,
+}
+
+#[derive(Clone, Copy)]
+enum Day {
+    /// One value was met: it is worth finding out at the next.
+    Met,
+    /// The offset on this day and on the one before it, in seconds: so no local time of this day has been before.
+    Steady(i32),
+    /// It changes, or may do so: the zone has to be asked.
+    Unsteady,
+}
+
+impl Offsets {
+    /// The offset on a day, if it is the same all day, and no local time occurs twice.
+    #[inline]
+    fn on(&self, py: Python<'_>, zone: &Py<PyAny>, day: i64) -> PyResult<Option<i32>> {
+        let known = self.days.lock().get(&day).copied();
+        match known {
+            Some(Day::Steady(offset)) => Ok(Some(offset)),
+            Some(Day::Unsteady) => Ok(None),
+            Some(Day::Met) => {
+                let found = Offsets::find(py, zone, day)?;
+                self.days.lock().insert(day, found.map_or(Day::Unsteady, Day::Steady));
+                Ok(found)
+            }
+            None => {
+                let mut days = self.days.lock();
+                // 270 years: more is nobody's use of one zone.
+                if days.len() > 100_000 {
+                    days.clear();
+                }
+                days.insert(day, Day::Met);
+                Ok(None)
+            }
+        }
+    }
+
+    /// No zone changes its offset twice within two days: if the offsets at their three midnights are the same, it did
+    /// not change.
+    #[cold]
+    fn find(py: Python<'_>, zone: &Py<PyAny>, day: i64) -> PyResult<Option<i32>> {
+        let mut steady = None;
+        for midnight in [day - 1, day, day + 1] {
+            // Near the ends of the calendar, the zone has to be asked.
+            if !(FIRST_DAY + 3..LAST_DAY - 3).contains(&midnight) {
+                return Ok(None);
+            }
+            let Some(fields) = Fields::from_days(midnight) else { return Ok(None) };
+            let unshifted = Maker::new(py).datetime(&fields, Some(zone))?;
+            let shifted = object::method1(zone.bind(py), name::fromutc(py).as_any(), &unshifted)?;
+            let offset = shifted.call_method0(name::utcoffset(py))?;
+            let (days, seconds): (i32, i32) =
+                (offset.getattr(name::days(py))?.extract()?, offset.getattr(name::seconds(py))?.extract()?);
+            let offset = days * 86_400 + seconds;
+            if *steady.get_or_insert(offset) != offset {
+                return Ok(None);
+            }
+        }
+        Ok(steady)
+    }
+}
+
+/// Makes `datetime`s, many of them without new arguments for each.
+pub(crate) struct Maker<'py> {
+    pub(super) py: Python<'py>,
+    remaker: Remaker<'py>,
+}
+
+impl<'py> Maker<'py> {
+    pub(crate) fn new(py: Python<'py>) -> Maker<'py> {
+        Maker { py, remaker: Remaker::default() }
+    }
+
+    /// One of fields that were checked.
+    #[inline]
+    fn datetime(&mut self, fields: &Fields, zone: Option<&Py<PyAny>>) -> PyResult<Object<'py>> {
+        let class = Classes::get(self.py)?.datetime.bind(self.py);
+        self.remaker.make(class, &fields.state(), zone)
     }
 }
 
@@ -398,7 +491,8 @@ fn read_postgres_stamp(text: &[u8], day_first: bool, fields: &mut Fields) -> Opt
 }
 
 /// A naive `datetime`.
-pub(super) fn text_timestamp<'py>(py: Python<'py>, value: &[u8], order: StampOrder) -> PyResult<Object<'py>> {
+pub(super) fn text_timestamp<'py>(maker: &mut Maker<'py>, value: &[u8], order: StampOrder) -> PyResult<Object<'py>> {
+    let py = maker.py;
     let mut fields = Fields::default();
     let read = match order {
         StampOrder::Numbers(order) => read_stamp(value, order, &mut fields).filter(|rest| rest.is_empty()).map(|_| ()),
@@ -407,17 +501,17 @@ pub(super) fn text_timestamp<'py>(py: Python<'py>, value: &[u8], order: StampOrd
     };
     let postgres_style = !matches!(order, StampOrder::Numbers(_));
     match read {
-        Some(()) if fields.is_date() && fields.is_time() => make_datetime(py, &fields, None),
+        Some(()) if fields.is_date() && fields.is_time() => maker.datetime(&fields, None),
         Some(()) => Err(timestamp_error(py, value, postgres_style, Some(&fields))),
         None => Err(timestamp_error(py, value, postgres_style, None)),
     }
 }
 
 /// A naive `datetime` so many microseconds from 2000-01-01.
-pub(super) fn timestamp(py: Python<'_>, micros: i64) -> PyResult<Object<'_>> {
+pub(super) fn timestamp<'py>(maker: &mut Maker<'py>, micros: i64) -> PyResult<Object<'py>> {
     match Fields::from_micros(micros) {
-        Some(fields) => make_datetime(py, &fields, None),
-        None => Err(out_of_calendar(py, micros)),
+        Some(fields) => maker.datetime(&fields, None),
+        None => Err(out_of_calendar(maker.py, micros)),
     }
 }
 
@@ -428,7 +522,8 @@ fn out_of_calendar(py: Python<'_>, micros: i64) -> PyErr {
 /// A `datetime` in the session's zone. What is outside of the calendar there, but not where the server wrote it, stays
 /// as it was written, in a `timezone` of that offset.
 #[inline]
-pub(super) fn text_timestamptz<'py>(py: Python<'py>, value: &[u8], zone: &Zone) -> PyResult<Object<'py>> {
+pub(super) fn text_timestamptz<'py>(maker: &mut Maker<'py>, value: &[u8], zone: &Zone) -> PyResult<Object<'py>> {
+    let py = maker.py;
     let mut fields = Fields::default();
     let Some(offset) = read_stamp(value, DateOrder::Ymd, &mut fields).and_then(read_offset) else {
         return Err(timestamp_error(py, value, false, None));
@@ -437,18 +532,19 @@ pub(super) fn text_timestamptz<'py>(py: Python<'py>, value: &[u8], zone: &Zone) 
         return Err(timestamp_error(py, value, false, Some(&fields)));
     }
     if let (Zone::Utc(utc), 0) = (zone, offset) {
-        return make_datetime(py, &fields, Some(utc));
+        return maker.datetime(&fields, Some(utc));
     }
-    match zone.at(py, fields.micros() - i64::from(offset) * 1_000_000)? {
+    match zone.at(maker, fields.micros() - i64::from(offset) * 1_000_000)? {
         Some(shifted) => Ok(shifted),
-        None => make_datetime(py, &fields, Some(&fixed_zone(py, offset)?.unbind())),
+        None => maker.datetime(&fields, Some(&fixed_zone(py, offset)?.unbind())),
     }
 }
 
 /// A `datetime` in the session's zone, so many microseconds from 2000-01-01 00:00:00 UTC. What is outside of the
 /// calendar in UTC, but not there, is shifted by the zone's offset at that end of the calendar.
-pub(super) fn timestamptz<'py>(py: Python<'py>, micros: i64, zone: &Zone) -> PyResult<Object<'py>> {
-    if let Some(found) = zone.at(py, micros)? {
+pub(super) fn timestamptz<'py>(maker: &mut Maker<'py>, micros: i64, zone: &Zone) -> PyResult<Object<'py>> {
+    let py = maker.py;
+    if let Some(found) = zone.at(maker, micros)? {
         return Ok(found);
     }
     let edge = Classes::get(py)?.datetime.bind(py).getattr(if micros < 0 { intern!(py, "min") } else { intern!(py, "max") })?;
@@ -460,7 +556,7 @@ pub(super) fn timestamptz<'py>(py: Python<'py>, micros: i64, zone: &Zone) -> PyR
     let seconds: i64 = offset.getattr(name::seconds(py))?.extract()?;
     let shifted = micros.checked_add((days * 86_400 + seconds) * 1_000_000);
     match (shifted.and_then(Fields::from_micros), zone) {
-        (Some(fields), Zone::Utc(tzinfo) | Zone::Other(tzinfo)) => make_datetime(py, &fields, Some(tzinfo)),
+        (Some(fields), Zone::Utc(tzinfo) | Zone::Other(tzinfo, _)) => maker.datetime(&fields, Some(tzinfo)),
         (None, _) => Err(out_of_calendar(py, micros)),
     }
 }
@@ -536,7 +632,7 @@ fn make_timedelta(py: Python<'_>, days: i64, micros: i64) -> PyResult<Object<'_>
 pub(super) fn text_interval<'py>(py: Python<'py>, value: &[u8], style: &Intervals) -> PyResult<Object<'py>> {
     if let Intervals::Other(style) = style {
         let text = shown(py, value);
-        return Err(PyNotImplementedError::new_err(format!("can't parse interval with IntervalStyle {style}: {text}")));
+        return Err(PyNotImplementedError::new_err(format!("can't parse interval with IntervalStyle '{style}': {text}")));
     }
     let Some((days, micros)) = read_interval(value) else {
         return Err(data_error(py, format!("can't parse interval {}", shown(py, value))));

@@ -1,0 +1,69 @@
+//! An acquire on a loop: an idle connection at once, or one that is waited for.
+
+use leakpool::SiteId;
+use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::aio::{Finish, Work, finish};
+use crate::checkout::AsyncCheckout;
+use crate::errors::OrRaise;
+use crate::owner;
+use crate::pool::{NativePool, Wish};
+
+/// An acquire that was not awaited yet.
+pub(crate) struct Acquire {
+    pub(crate) pool: Py<NativePool>,
+    /// The block that it is for.
+    pub(crate) block: Option<Py<AsyncCheckout>>,
+    pub(crate) site: SiteId,
+    pub(crate) wish: Wish,
+}
+
+/// What its first step gives.
+pub(crate) enum Begun {
+    Ready(Py<PyAny>),
+    Waits(Work),
+}
+
+fn entered(
+    py: Python<'_>,
+    pool: &Py<NativePool>,
+    block: Option<&Py<AsyncCheckout>>,
+    held: std::sync::Arc<crate::shared::Held>,
+    task: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Py<PyAny>> {
+    let connection = pool.get().lent(pool.bind(py), held, task)?;
+    if let Some(block) = block {
+        block.get().entered(connection.clone().unbind());
+    }
+    Ok(connection.into_any().unbind())
+}
+
+impl Acquire {
+    pub(crate) fn begin(self, py: Python<'_>) -> PyResult<Begun> {
+        let Acquire { pool, block, site, wish } = self;
+        let native = pool.get();
+        let shared = native.shared(py)?;
+        let task = owner::current_task(py)?;
+        let name = task.as_ref().map(owner::task_name).transpose()?;
+        let options = NativePool::wanted(&wish, name);
+        if let Some(held) = native.counted(shared.lend_idle(site, options.clone())).or_raise(py)? {
+            return entered(py, &pool, block.as_ref(), held, task.as_ref()).map(Begun::Ready);
+        }
+        native.queue(py, shared)?;
+        let (lend, task) = (shared.lend(site, options), task.map(Bound::unbind));
+        Ok(Begun::Waits(Box::pin(async move {
+            let lent = lend.await;
+            let done: Finish = finish(Ok(()), move |py, ()| {
+                let held = pool.get().counted(lent).or_raise(py)?;
+                entered(py, &pool, block.as_ref(), held, task.as_ref().map(|task| task.bind(py)))
+            });
+            done
+        })))
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.pool)?;
+        visit.call(&self.block)
+    }
+}
