@@ -423,8 +423,6 @@ export interface EventBase<Name extends string> {
   /** Milliseconds since 1970. */
   at: number
   pool: string
-  /** The event as people read it. */
-  text: string
 }
 
 export type LeakEvent = EventBase<'leak'> & Omit<CheckoutInfo, 'reason'> & { reason: Suspicion | 'proven' }
@@ -435,9 +433,9 @@ export type LeaksDetectedEvent = EventBase<'leaksDetected'> & {
 export type LeakRecoveredEvent = EventBase<'leakRecovered'> & CheckoutInfo
 export type LongRunningEvent = EventBase<'longRunning'> & CheckoutInfo
 export type ForceReleaseEvent = EventBase<'forceRelease'> &
-  Omit<CheckoutInfo, 'reason'> & { reason: RevokeReason; age: number; member: number | null }
-export type LateUseEvent = EventBase<'lateUse'> & Omit<Revocation, 'at'>
-export type LateReleaseEvent = EventBase<'lateRelease'> & Omit<Revocation, 'at'>
+  Omit<CheckoutInfo, 'reason'> & { reason: RevokeReason; age: number }
+export type LateUseEvent = EventBase<'lateUse'> & Revocation
+export type LateReleaseEvent = EventBase<'lateRelease'> & Revocation
 export type DirtyReleaseEvent = EventBase<'dirtyRelease'> & {
   id: string
   found: DirtyReason
@@ -607,7 +605,7 @@ export class Pool extends EventEmitter {
   /** The metrics for Prometheus. */
   openmetrics(): string
   /** Takes a client away from its holder. */
-  forceRelease(which: PoolClient | string): Revocation
+  forceRelease(which: PoolClient | string): CheckoutInfo
   /** Changes leak options while the pool runs. */
   reconfigure(options: LeakOptions): void
   /** Changes `max`. */

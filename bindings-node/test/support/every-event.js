@@ -48,6 +48,7 @@ async function events(t) {
     )
 
   const [first, second] = [await pool.connect({ label: 'first' }), await pool.connect()]
+  clock.advance(6000)
   await happened('utilization')
   await first.query('SELECT 1')
   seen.CheckoutInfo = pool.checkouts()
@@ -62,12 +63,11 @@ async function events(t) {
   await happened('leakRecovered')
 
   const working = await pool.connect()
-  await second.query('SELECT 1')
-  const running = second.query('SELECT pg_sleep(60)')
+  const running = working.query('SELECT pg_sleep(60)')
   while (pool.checkouts().every(({ activity }) => activity !== 'executing')) await turn()
   clock.advance(31_000)
   await happened('longRunning')
-  second.cancel()
+  working.cancel()
   await failed(running)
 
   await working.query('BEGIN')
@@ -87,8 +87,9 @@ async function events(t) {
   third.release()
   await happened('lateRelease', 2)
   const last = await pool.connect()
-  seen.Revocation = [pool.forceRelease(last)]
+  seen.CheckoutInfo.push(pool.forceRelease(last))
   last.release()
+  seen.Revocation = errors.flatMap(({ revocation }) => revocation ?? [])
   return { seen, errors: errors.filter((error) => error.leakpoolCode !== undefined) }
 }
 

@@ -16,7 +16,7 @@ import {
   setLogLevel,
   types,
 } from 'leakpool'
-import type { CheckoutInfo, ErrorCode, PoolClient, PoolMetrics, PoolStatus, Revocation } from 'leakpool'
+import type { CheckoutInfo, ErrorCode, PoolClient, PoolMetrics, PoolStatus } from 'leakpool'
 
 const pool: ProductionPool = new LeakDetectingPool({
   leakThresholdMs: 5000,
@@ -75,8 +75,8 @@ export function health(): { status: PoolStatus; metrics: PoolMetrics; held: Chec
   const status = pool.getPoolStatus()
   const flagged: boolean = status.activeConnections.some(({ isPotentialLeak }) => isPotentialLeak)
   console.log(flagged, pool.leaks().length, pool.sites()[0]?.leaked, pool.report() + pool.openmetrics())
-  const taken: Revocation = pool.forceRelease(pool.checkouts()[0]!.id)
-  console.log(taken.reason)
+  const taken: CheckoutInfo = pool.forceRelease(pool.checkouts()[0]!.id)
+  console.log(taken.label)
   pool.reconfigure({ leakThresholdMs: 1000 })
   pool.resize(5)
   return { status, metrics: pool.getMetrics(), held: pool.checkouts() }
