@@ -8,6 +8,7 @@ const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const { promisify } = require('node:util')
+const pg = require('pg')
 const leakpool = require('../lib/index')
 const { optionTable } = require('../lib/testing')
 const { events } = require('./support/every-event')
@@ -55,7 +56,7 @@ function exactly(type, names) {
 
 /** The public properties of a class's objects that are its own, not EventEmitter's. */
 function members(object, type) {
-  const internal = ['constructor', 'look', 'told', 'log', 'Promise', 'secretKey', 'connectionParameters']
+  const internal = ['constructor', 'look', 'told', 'log', 'Promise', 'secretKey', 'connectionParameters', 'pool']
   const names = new Set([...Object.getOwnPropertyNames(object), ...Object.getOwnPropertyNames(type.prototype)])
   return [...names].filter((name) => !name.startsWith('_') && !internal.includes(name))
 }
@@ -75,11 +76,15 @@ test('they declare exactly what is exported', async (t) => {
   text += exactly(`Exclude<keyof leakpool.Pool, ${inherited}>`, add(pool, leakpool.Pool, listening))
   const ofClient = add(client, leakpool.Client, [...listening, ...absent, 'password'])
   text += exactly(`Exclude<keyof leakpool.PoolClient, ${inherited} | symbol>`, ofClient)
+  const theirs = new pg.Pool({ connectionString: process.env.DATABASE_URL })
+  const detector = leakpool.watch(theirs)
+  text += exactly(`Exclude<keyof leakpool.LeakDetector, ${inherited}>`, add(detector, leakpool.LeakDetector, listening))
   const live = optionTable().filter((option) => option.live)
   text += exactly(
     'keyof leakpool.LeakOptions',
     live.map((option) => option.name),
   )
+  text += exactly('keyof leakpool.WatchOptions', [...live.map((option) => option.name), 'name', 'clock'])
   const ofPg = ['poolSize', 'allowExitOnIdle', 'log', 'Promise', 'onConnect', 'verify', 'clock']
   const own = [...optionTable().map((option) => option.name), ...ofPg]
   text += exactly('Exclude<keyof leakpool.PoolConfig, keyof leakpool.ClientConfig>', own)

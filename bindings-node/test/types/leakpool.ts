@@ -1,10 +1,12 @@
 // What leakpool adds to pg, and what it refuses.
 
 import { EventEmitter } from 'node:events'
+import { Pool as TheirPool } from 'pg'
 import {
   Client,
   DatabaseError,
   LeakDetectingPool,
+  LeakDetector,
   LeakpoolError,
   Pool,
   ProductionPool,
@@ -15,6 +17,7 @@ import {
   escapeLiteral,
   setLogLevel,
   types,
+  watch,
 } from 'leakpool'
 import type { CheckoutInfo, ErrorCode, PoolClient, PoolMetrics, PoolStatus } from 'leakpool'
 
@@ -96,6 +99,11 @@ export async function failures(): Promise<void> {
   for (const { location } of held ?? []) console.log(location)
 }
 
+const detector: LeakDetector = watch(new TheirPool(), { leakThresholdMs: 5000, name: 'orders' })
+detector.on('leak', ({ location, lastSql }) => console.log(location, lastSql?.text))
+detector.on('forceRelease', ({ age }) => console.log(age.toFixed()))
+console.log(detector.getPoolStatus().leaked, detector.getMetrics().leaks, detector.stop()[0]?.location)
+
 setLogLevel('off')
 defaults.parseInt8 = true
 const own = new TypeOverrides(types)
@@ -111,6 +119,10 @@ new Pool({ forceReleaseWhen: 'never' })
 new Pool({ stream: () => undefined })
 // @ts-expect-error an event that does not exist
 pool.on('leeak', () => {})
+// @ts-expect-error no pool
+watch({})
+// @ts-expect-error an option of pools
+watch(new TheirPool(), { max: 5 })
 // @ts-expect-error clients come from pools
 new Client()
 // @ts-expect-error an option that needs a new pool
