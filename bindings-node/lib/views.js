@@ -296,4 +296,4 @@ function install(target) {
   }
 }
 
-module.exports = { shownOptions, addSite, expiredCount, withClient, transaction, install }
+module.exports = { METHODS, shownOptions, addSite, expiredCount, withClient, transaction, install }

@@ -5,6 +5,7 @@
 
 mod bell;
 mod clock;
+mod detector;
 mod error;
 mod event_loop;
 mod frames;

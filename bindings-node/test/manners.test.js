@@ -163,7 +163,7 @@ test('require and import give the same', () => {
     await pool.end()
   `
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', esm], { encoding: 'utf8' })
-  assert.equal(stdout, 'true true true function object\n\nacquire 8\n', stderr)
+  assert.equal(stdout, 'true true true function object\n\nacquire 9\n', stderr)
 })
 
 const WORKER = `
