@@ -49,7 +49,7 @@ class Capturing {
 
 async function measure() {
   Error.stackTraceLimit = 32
-  const options = { connectionString, ssl: false, max: 4, idleTimeoutMillis: 0 }
+  const options = { connectionString, ssl: false, max: 4 }
   const [bare, capturing, noting, watched] = [1, 2, 3, 4].map(() => new pg.Pool(options))
   const detector = watch(watched)
   const ours = ['full', 'site', 'off'].map((stackCapture) => ({

@@ -27,10 +27,10 @@ const queries = (flight, query) => async (/** @type {number} */ count) => {
 
 async function measure() {
   const options = { connectionString, ssl: false, max: MAX }
-  const theirs = new pg.Pool({ ...options, idleTimeoutMillis: 0 })
-  const sql = postgres(/** @type {string} */ (connectionString), { max: MAX, ssl: false, idle_timeout: 0 })
-  const cached = new Pool({ ...options, idleTimeoutMillis: 0 })
-  const plain = new Pool({ ...options, idleTimeoutMillis: 0, statementCache: false })
+  const theirs = new pg.Pool({ ...options })
+  const sql = postgres(/** @type {string} */ (connectionString), { max: MAX, ssl: false })
+  const cached = new Pool({ ...options })
+  const plain = new Pool({ ...options, statementCache: false })
   const contest = new Contest()
   for (const flight of FLIGHTS) {
     contest.case(

@@ -25,7 +25,7 @@ const fetches = (fetch) => async (/** @type {number} */ count) => {
 }
 
 async function measure() {
-  const options = { connectionString, ssl: false, max: 1, idleTimeoutMillis: 0 }
+  const options = { connectionString, ssl: false, max: 1 }
   const theirs = new pg.Pool(options)
   const sql = postgres(/** @type {string} */ (connectionString), {
     max: 1,
