@@ -220,12 +220,24 @@ class RowReader {
         const failed = ints[1]
         const more = ints[2]
         if (ints[0] > 0) this.plan.decoderFor(ints[0])(ints, doubles, text, rows, this.parsers)
-        if (failed >= 0) this.plan = this.shape.without(this.plan, failed)
+        if (failed >= 0) this.asText(failed)
         else if (more === 0) return
       }
     } finally {
       scratch.taken = false
     }
+  }
+
+  /**
+   * A value of this column is not as its type usually is: from here on the column crosses as text.
+   *
+   * @param {number} column
+   */
+  asText(column) {
+    const kind = this.plan.kinds[column]
+    // A text is a text: only a row that is none can be refused so.
+    if (kind === TEXT || kind === PARSED || kind === RAW) throw new Error('a row cannot be read')
+    this.plan = this.shape.without(this.plan, column)
   }
 }
 
