@@ -5,6 +5,8 @@
 //
 // The layout is described in src/rows.rs.
 
+const { constants } = require('node:buffer')
+const { LeakpoolError } = require('./errors')
 const { Field } = require('./result')
 const {
   TEXT,
@@ -22,7 +24,9 @@ const {
   ofAddon,
 } = require('./kinds')
 
+const { MAX_STRING_LENGTH } = constants
 const HEADER = 3
+const TOO_LONG = -2
 const BITS = 31
 /** A result with that many rows is worth a decoder of its own, even if it never comes again. */
 const MANY = 64
@@ -44,6 +48,11 @@ const MANY = 64
  * Takes rows of the next piece out of `ints`, `doubles` and `text` and adds them to `rows`.
  * @typedef {(ints: Int32Array, doubles: Float64Array, text: string, rows: any[], parsers: Function[]) => void} Decoder
  */
+
+function tooLong() {
+  const text = `the texts of a row are longer than a string of JavaScript can be (${MAX_STRING_LENGTH} characters)`
+  return new LeakpoolError(text, 'limit_reached')
+}
 
 /**
  * The memory through which rows cross, used over and over. A parser that is called while rows are being read could come
@@ -219,6 +228,7 @@ class RowReader {
         const text = loop.pack(answer, result, this.plan.forAddon, ints, doubles)
         const failed = ints[1]
         const more = ints[2]
+        if (failed === TOO_LONG) throw tooLong()
         if (ints[0] > 0) this.plan.decoderFor(ints[0])(ints, doubles, text, rows, this.parsers)
         if (failed >= 0) this.asText(failed)
         else if (more === 0) return

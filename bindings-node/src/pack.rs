@@ -28,7 +28,9 @@ const BITS: usize = 31;
 const TEXT: usize = 16 * 1024;
 
 /// The longest string that V8 makes.
-pub(crate) const LONGEST: usize = (1 << 29) - 24;
+const LONGEST: usize = (1 << 29) - 24;
+/// Instead of a column: the texts of one row are longer than that.
+const TOO_LONG: i32 = -2;
 
 /// How JavaScript wants the values of a column. The numbers are those of `lib/kinds.js`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,15 +86,13 @@ impl Kind {
     }
 }
 
-/// Why rows cannot be packed: but for the last, the two sides of the layout disagree.
+/// What JavaScript asked for makes no sense: the two sides of the layout disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unpackable {
+pub(crate) enum Mismatch {
     /// Not one kind for each column, or one that does not exist.
     Kinds,
     /// The arrays cannot hold a single row.
     Room,
-    /// A row's texts are longer than a string of JavaScript can be.
-    Long(usize),
 }
 
 /// A piece's string.
@@ -224,15 +224,15 @@ impl Rows {
         kinds: &[u8],
         ints: &mut [i32],
         doubles: &mut [f64],
-    ) -> Result<Text, Unpackable> {
+    ) -> Result<Text, Mismatch> {
         let kinds = kinds.iter().map(|code| Kind::from_code(*code)).collect::<Option<Vec<Kind>>>();
-        let kinds = kinds.filter(|kinds| kinds.len() == self.columns.len()).ok_or(Unpackable::Kinds)?;
+        let kinds = kinds.filter(|kinds| kinds.len() == self.columns.len()).ok_or(Mismatch::Kinds)?;
         let masks = kinds.len().div_ceil(BITS);
         let (width, height) =
             kinds.iter().map(|kind| kind.size()).fold((masks, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        let (header, records) = ints.split_first_chunk_mut::<HEADER>().ok_or(Unpackable::Room)?;
+        let (header, records) = ints.split_first_chunk_mut::<HEADER>().ok_or(Mismatch::Room)?;
         if records.len() < width || doubles.len() < height {
-            return Err(Unpackable::Room);
+            return Err(Mismatch::Room);
         }
         // A row without columns takes no room: the header's count is all there is to say.
         let most = records.len().checked_div(width).unwrap_or(i32::MAX as usize);
@@ -254,7 +254,8 @@ impl Rows {
             packed += 1;
         }
         if text.len() > LONGEST {
-            return Err(Unpackable::Long(text.len()));
+            *header = [0, TOO_LONG, 0];
+            return Ok(Text::Narrow(Vec::new()));
         }
         let small = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         *header = [small(packed), failed.map_or(-1, small), i32::from(self.next().is_some())];

@@ -13,7 +13,7 @@ use leakpool::exchange::{Answers, Block, Column, Ending, Notice, Tag};
 use napi::bindgen_prelude::*;
 use napi::{Env, JsString};
 
-use crate::pack::{LONGEST, Rows, Text, Unpackable};
+use crate::pack::{Mismatch, Rows, Text};
 
 /// Results of one query: all of them, or a part, if there is much.
 #[derive(Default)]
@@ -213,14 +213,8 @@ impl Batch {
     ) -> napi::Result<JsString<'env>> {
         let text = self.with(answer, result, |rows| {
             rows.pack(kinds, ints, doubles).map_err(|e| match e {
-                Unpackable::Kinds => Error::from_reason("the kinds do not fit the columns"),
-                Unpackable::Room => Error::from_reason("the arrays are too short for a row"),
-                Unpackable::Long(length) => {
-                    let limit = format!("JavaScript's strings have at most {LONGEST}");
-                    Error::from_reason(format!(
-                        "a row with texts of {length} characters cannot be read: {limit}"
-                    ))
-                }
+                Mismatch::Kinds => Error::from_reason("the kinds do not fit the columns"),
+                Mismatch::Room => Error::from_reason("the arrays are too short for a row"),
             })
         })?;
         match text {
