@@ -65,7 +65,7 @@ async function measure() {
       contest.case(`leakpool, ${stackCapture}, ${depth} deep`, checkouts(depth, pool))
     contest.case(`watch(pg.Pool), ${depth} deep`, checkouts(depth, watched))
   }
-  const samples = await contest.run(15, 20)
+  const samples = await contest.run(15, 20, 40_000)
   detector.stop()
   for (const pool of [bare, capturing, noting, watched, ...ours.map(({ pool }) => pool)]) await pool.end()
   answer(samples)

@@ -4,6 +4,14 @@
 
 /** @typedef {Record<string, number[]>} Samples nanoseconds an operation, one for each round */
 
+/**
+ * What the CPU time of a case is found under: of this process, with all its threads. It says more than the time that
+ * passed when others are at work on the machine.
+ *
+ * @param {string} name
+ */
+const cpuOf = (name) => `${name}, CPU time`
+
 /** The cases that are measured against each other. */
 class Contest {
   constructor() {
@@ -24,20 +32,34 @@ class Contest {
    *
    * @param {number} rounds
    * @param {number} slice
+   * @param {number} warm how often each case runs before, so that V8 has compiled it: in turns, as they are measured
    * @returns {Promise<Samples>}
    */
-  async run(rounds, slice) {
+  async run(rounds, slice, warm) {
+    for (let turn = 0; turn < 4; turn++) {
+      for (const { work } of this.cases) await work(Math.ceil(warm / 4))
+    }
     const counts = []
     for (const { work } of this.cases) counts.push(await calibrate(work, slice))
     /** @type {Samples} */
-    const samples = Object.fromEntries(this.cases.map(({ name }) => [name, []]))
+    const samples = Object.fromEntries(
+      this.cases.flatMap(({ name }) => [
+        [name, []],
+        [cpuOf(name), []],
+      ]),
+    )
     // The first two rounds only warm up.
     for (let round = -2; round < rounds; round++) {
       const order = this.cases.map((_, n) => n)
       if (round % 2 !== 0) order.reverse()
       for (const n of order) {
-        const took = await timed(this.cases[n].work, counts[n])
-        if (round >= 0) samples[this.cases[n].name].push(took / counts[n])
+        const { name, work } = this.cases[n]
+        const before = process.cpuUsage()
+        const took = await timed(work, counts[n])
+        const { user, system } = process.cpuUsage(before)
+        if (round < 0) continue
+        samples[name].push(took / counts[n])
+        samples[cpuOf(name)].push(((user + system) * 1e3) / counts[n])
       }
     }
     return samples
@@ -89,4 +111,4 @@ function spread(values) {
   return { median, q1, q3, min, max, count: values.length }
 }
 
-module.exports = { Contest, spread }
+module.exports = { Contest, cpuOf, spread }

@@ -4,7 +4,7 @@
 const pg = require('pg')
 const postgres = require('postgres')
 const { Pool } = require('..')
-const { Contest } = require('./contest')
+const { Contest, cpuOf } = require('./contest')
 const { Section } = require('./report')
 const { answer, cpusOf, isChild, place, places, start } = require('./starts')
 
@@ -31,6 +31,7 @@ async function measure() {
   const sql = postgres(/** @type {string} */ (connectionString), { max: MAX, ssl: false })
   const cached = new Pool({ ...options })
   const plain = new Pool({ ...options, statementCache: false })
+  const stackless = new Pool({ ...options, stackCapture: 'off' })
   const contest = new Contest()
   for (const flight of FLIGHTS) {
     contest.case(
@@ -49,11 +50,15 @@ async function measure() {
       `leakpool without statement cache, ${flight}`,
       queries(flight, () => plain.query(SQL, [1])),
     )
+    contest.case(
+      `leakpool without stacks, ${flight}`,
+      queries(flight, () => stackless.query(SQL, [1])),
+    )
   }
   const { rows } = await theirs.query('SELECT pg_backend_pid() AS pid')
   const server = cpusOf(rows[0].pid)
-  const samples = await contest.run(9, 60)
-  await Promise.all([theirs.end(), sql.end(), cached.end(), plain.end()])
+  const samples = await contest.run(9, 60, 6000)
+  await Promise.all([theirs.end(), sql.end(), cached.end(), plain.end(), stackless.end()])
   answer(samples, { server })
 }
 
@@ -81,7 +86,11 @@ function compare() {
         flight === 1 ? null : 1,
         where,
       )
+      section.ratio(samples, `leakpool without stacks, ${flight}`, `pg, ${flight}`, null, where)
       section.ratio(samples, `leakpool, ${flight}`, `postgres, ${flight}`, flight === 100 ? 0.909 : null, where)
+      for (const theirs of ['pg', 'postgres']) {
+        section.ratio(samples, cpuOf(`leakpool, ${flight}`), cpuOf(`${theirs}, ${flight}`), null, where)
+      }
     }
   }
   section.finish('node-2-query')

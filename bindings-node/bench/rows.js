@@ -4,7 +4,7 @@
 const pg = require('pg')
 const postgres = require('postgres')
 const { Pool } = require('..')
-const { Contest } = require('./contest')
+const { Contest, cpuOf } = require('./contest')
 const { Section } = require('./report')
 const { answer, cpusOf, isChild, place, places, start } = require('./starts')
 
@@ -53,7 +53,7 @@ async function measure() {
   )
   const { rows } = await theirs.query('SELECT pg_backend_pid() AS pid')
   const server = cpusOf(rows[0].pid)
-  const samples = await contest.run(9, 150)
+  const samples = await contest.run(9, 150, 40)
   await Promise.all([theirs.end(), sql.end(), ours.end()])
   answer(samples, { server })
 }
@@ -88,6 +88,8 @@ async function compare() {
     }
     section.ratio(samples, 'leakpool', 'pg', null, where)
     section.ratio(samples, 'leakpool', 'postgres', null, where)
+    section.ratio(samples, cpuOf('leakpool'), cpuOf('pg'), null, where)
+    section.ratio(samples, cpuOf('leakpool'), cpuOf('postgres'), null, where)
   }
   section.finish('node-3-rows')
   await prepare('DROP TABLE leakpool_bench_rows')
