@@ -73,14 +73,17 @@ export class NativePool {
   )
   readonly name: string
 
-  /** The member that is lent now, or -1 if none is idle. `later`: `locate` tells its line. */
-  tryAcquire(later: boolean): number
+  /** The functions that every checkout calls. */
+  hot(): {
+    /** The member that is lent now, or -1 if none is idle. `later`: `locate` tells its line. */
+    tryAcquire(later: boolean): number
+    /** 0: it was the holder's; 1: it had been taken back before; 2: there was nothing to release. */
+    release(member: number, broken: boolean): number
+  }
   /** Settled with a member. Negative numbers: nothing said. */
   acquire(ticket: number, later: boolean, label: string | null, expectedMs: number, timeoutMs: number): void
   /** Nobody waits any more: settled with an error, unless it is about to be settled anyway (false). */
   cancelAcquire(ticket: number): boolean
-  /** 0: it was the holder's; 1: it had been taken back before; 2: there was nothing to release. */
-  release(member: number, broken: boolean): number
   /** The member's object was collected while it was out. */
   abandon(member: number): void
   /** There is no object for it any more: the number may come again. */

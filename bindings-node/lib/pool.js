@@ -116,9 +116,23 @@ class Pool extends EventEmitter {
     this._native = errors.rethrown(
       () => new binding.NativePool(loop, numberFor(this), dsn, fields, defaults, own, clock ?? null),
     )
+    const { tryAcquire, release } = this._native.hot()
+    /** The two that every checkout calls. */
+    this._tryAcquire = tryAcquire
+    this._giveNative = release
     this._depth = this._native.depth()
     /** Only what is not read off the object may be shown by console.log. */
-    for (const name of ['_entries', '_looking', '_queryTimeout', '_password', '_native', '_depth', 'Promise']) {
+    for (const name of [
+      '_entries',
+      '_looking',
+      '_queryTimeout',
+      '_password',
+      '_native',
+      '_tryAcquire',
+      '_giveNative',
+      '_depth',
+      'Promise',
+    ]) {
       Object.defineProperty(this, name, { enumerable: false })
     }
     if (this._password !== null && this.options.min > 0) this._refreshPassword().catch(NOOP)
@@ -136,7 +150,7 @@ class Pool extends EventEmitter {
     const depth = this._depth
     const captured = depth > 0 ? capture(Pool.prototype.connect, depth) : undefined
     if (options === undefined && callback === undefined) {
-      const member = this.ending ? -1 : this._native.tryAcquire(depth > 0)
+      const member = this.ending ? -1 : this._tryAcquire(depth > 0)
       if (member >= 0) {
         const entry = this._entries[member]
         if (entry !== undefined) return Promise.resolve(this._lend(entry, captured))
@@ -175,7 +189,7 @@ class Pool extends EventEmitter {
       return
     }
     if (wish === null) {
-      const member = this._native.tryAcquire(captured !== undefined)
+      const member = this._tryAcquire(captured !== undefined)
       if (member >= 0) {
         this._admit(member, captured, false, done)
         return
@@ -345,7 +359,7 @@ class Pool extends EventEmitter {
    */
   _giveBack(entry, broken) {
     entry.out = false
-    this._native.release(entry.member, broken)
+    this._giveNative(entry.member, broken)
     if (entry.gone) this._forget(entry)
   }
 
@@ -488,7 +502,7 @@ class Pool extends EventEmitter {
       }
       client._ask(request, query)
     }
-    const member = this.ending ? -1 : this._native.tryAcquire(captured !== undefined)
+    const member = this.ending ? -1 : this._tryAcquire(captured !== undefined)
     const entry = member >= 0 ? this._entries[member] : undefined
     if (entry !== undefined) return run(this._lend(entry, captured))
     const done = (/** @type {Error | null} */ error, /** @type {LentClient | undefined} */ client) => {

@@ -12,6 +12,7 @@ mod detector;
 mod error;
 mod event_loop;
 mod frames;
+mod hot;
 mod info;
 mod log;
 mod mail;

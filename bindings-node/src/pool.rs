@@ -17,6 +17,7 @@ use napi_derive::napi;
 use crate::clock::JsManualClock;
 use crate::error;
 use crate::event_loop::{EventLoop, Finished, JsEventLoop, News, Outcome};
+use crate::hot;
 use crate::info;
 use crate::mail::{self, Mail};
 use crate::members::Members;
@@ -71,6 +72,43 @@ impl PoolState {
 
     fn finish(&self, ticket: u32, held: bool, outcome: leakpool::Result<Outcome>) {
         self.home.finish(Finished { ticket, held, outcome });
+    }
+
+    /// An idle connection: its member's number, or -1. `later`: its line is told by `locate`.
+    pub(crate) fn try_acquire(&self, env: Env, later: bool) -> i32 {
+        match self.pool.try_acquire_site(site(later), AcquireOptions::new()) {
+            Ok(connection) => self.lend(env, connection) as i32,
+            Err(_) => -1,
+        }
+    }
+
+    /// Gives a connection back, or ends its session. 0: it was the holder's until now; 1: it had been taken back
+    /// before; 2: there was nothing to release.
+    pub(crate) fn release(&self, env: Env, member: u32, broken: bool) -> i32 {
+        let (connection, running, held) = match self.members.borrow_mut().get_mut(member) {
+            Some(member) => {
+                if let Some(listener) = member.listener.take() {
+                    self.home.cancel(listener);
+                }
+                (member.connection.take(), member.running.take(), std::mem::take(&mut member.holds))
+            }
+            None => return 2,
+        };
+        if held {
+            self.home.let_go(env);
+        }
+        let Some(connection) = connection else { return 2 };
+        // JavaScript waits for what runs before it releases, unless it wants the session to end.
+        if let Some((task, ticket)) = running {
+            self.home.cancel(task);
+            let e = Error::new(ErrorCode::ConnectionLost, "Connection terminated");
+            self.finish(ticket, true, Err(e));
+        }
+        match Rc::try_unwrap(connection) {
+            Ok(connection) => i32::from(connection.release_checked(broken).is_err()),
+            // Its last user gives it back.
+            Err(connection) => i32::from(connection.revocation().is_some()),
+        }
     }
 
     /// Events since the last look, as a JSON list, for JavaScript to tell on.
@@ -199,13 +237,10 @@ impl JsPool {
         Ok(JsPool(state))
     }
 
-    /// An idle connection: its member's number, or -1. `later`: its line is told by `locate`.
+    /// `{ tryAcquire, release }`.
     #[napi(catch_unwind)]
-    pub fn try_acquire(&self, env: Env, later: bool) -> i32 {
-        match self.0.pool.try_acquire_site(site(later), AcquireOptions::new()) {
-            Ok(connection) => self.0.lend(env, connection) as i32,
-            Err(_) => -1,
-        }
+    pub fn hot<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        hot::functions(env, &self.0)
     }
 
     /// A connection, later: the ticket is settled with its member's number.
@@ -249,34 +284,6 @@ impl JsPool {
         let e = Error::new(ErrorCode::AcquireTimeout, "the acquire was cancelled");
         self.0.finish(ticket, true, Err(e));
         true
-    }
-
-    /// Gives a connection back, or ends its session. 0: it was the holder's until now; 1: it had been taken back
-    /// before; 2: there was nothing to release.
-    #[napi(catch_unwind)]
-    pub fn release(&self, env: Env, member: u32, broken: bool) -> u32 {
-        let (connection, running) = match self.0.members.borrow_mut().get_mut(member) {
-            Some(member) => {
-                if let Some(listener) = member.listener.take() {
-                    self.0.home.cancel(listener);
-                }
-                (member.connection.take(), member.running.take())
-            }
-            None => return 2,
-        };
-        let Some(connection) = connection else { return 2 };
-        self.0.let_go(env, member);
-        // JavaScript waits for what runs before it releases, unless it wants the session to end.
-        if let Some((task, ticket)) = running {
-            self.0.home.cancel(task);
-            let e = Error::new(ErrorCode::ConnectionLost, "Connection terminated");
-            self.0.finish(ticket, true, Err(e));
-        }
-        match Rc::try_unwrap(connection) {
-            Ok(connection) => u32::from(connection.release_checked(broken).is_err()),
-            // Its last user gives it back.
-            Err(connection) => u32::from(connection.revocation().is_some()),
-        }
     }
 
     /// The member's object was collected while it was out.
