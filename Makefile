@@ -30,6 +30,13 @@ npm-pack: $(NODE_MODULES) ## pack the Node package and its addon for this machin
 	node bindings-node/scripts/build.js --release
 	node bindings-node/scripts/npm-pack.js
 
+test-node: postgres $(NODE_MODULES) ## run the Node tests: the package, its types, and what sits on top of it
+	node bindings-node/scripts/build.js
+	LEAKPOOL_LOG=off tests/with-postgres node --test --test-force-exit --test-concurrency=2 bindings-node/test/*.test.js
+
+check-node: $(NODE_MODULES) ## format and types of the JavaScript
+	cd bindings-node && npx --no-install prettier --check . && npx --no-install tsc -p .
+
 test-npm: npm-pack ## install those tarballs in an empty folder, without Rust, and try them as a user does
 	tests/with-postgres node bindings-node/scripts/npm-try.js
 
@@ -42,6 +49,7 @@ test: postgres pgbouncer c-tools ## run every test, against a throw-away server 
 	tests/test-with-postgres.sh
 	tests/with-postgres tests/with-pgbouncer cargo test --workspace
 	tests/with-postgres tests/c/run
+	if command -v npm >/dev/null; then $(MAKE) test-node; fi
 
 test-c: postgres c-tools ## run the C tests: as they are, under valgrind, and under AddressSanitizer and UBSan
 	tests/with-postgres tests/c/run
@@ -63,6 +71,7 @@ check: ## format, lints, documentation, drift of the header, shell scripts
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	cargo test -q -p leakpool-ffi --test header --test layout
+	if command -v npm >/dev/null; then $(MAKE) check-node; fi
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
 	if command -v shellcheck >/dev/null; then shellcheck -x -S warning $(SHELL_SCRIPTS); fi
 
@@ -101,4 +110,4 @@ pgbouncer:
 c-tools:
 	@scripts/ensure-c-tools
 
-.PHONY: help demo demo-c demo-node npm-pack test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
+.PHONY: help demo demo-c demo-node npm-pack test-node check-node test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools

@@ -423,8 +423,6 @@ export interface EventBase<Name extends string> {
   /** Milliseconds since 1970. */
   at: number
   pool: string
-  /** The event as people read it. */
-  text: string
 }
 
 export type LeakEvent = EventBase<'leak'> & Omit<CheckoutInfo, 'reason'> & { reason: Suspicion | 'proven' }
@@ -435,9 +433,9 @@ export type LeaksDetectedEvent = EventBase<'leaksDetected'> & {
 export type LeakRecoveredEvent = EventBase<'leakRecovered'> & CheckoutInfo
 export type LongRunningEvent = EventBase<'longRunning'> & CheckoutInfo
 export type ForceReleaseEvent = EventBase<'forceRelease'> &
-  Omit<CheckoutInfo, 'reason'> & { reason: RevokeReason; age: number; member: number | null }
-export type LateUseEvent = EventBase<'lateUse'> & Omit<Revocation, 'at'>
-export type LateReleaseEvent = EventBase<'lateRelease'> & Omit<Revocation, 'at'>
+  Omit<CheckoutInfo, 'reason'> & { reason: RevokeReason; age: number }
+export type LateUseEvent = EventBase<'lateUse'> & Revocation
+export type LateReleaseEvent = EventBase<'lateRelease'> & Revocation
 export type DirtyReleaseEvent = EventBase<'dirtyRelease'> & {
   id: string
   found: DirtyReason
@@ -607,7 +605,7 @@ export class Pool extends EventEmitter {
   /** The metrics for Prometheus. */
   openmetrics(): string
   /** Takes a client away from its holder. */
-  forceRelease(which: PoolClient | string): Revocation
+  forceRelease(which: PoolClient | string): CheckoutInfo
   /** Changes leak options while the pool runs. */
   reconfigure(options: LeakOptions): void
   /** Changes `max`. */
@@ -628,6 +626,69 @@ export class Pool extends EventEmitter {
 export type StillHeld = void & CheckoutInfo[]
 
 export { Pool as LeakDetectingPool, Pool as ProductionPool }
+
+// ---- over somebody else's pool -----------------------------------------------------------------------------------
+
+/** What a detector needs of a pool: it is `pg.Pool`, or a pool that behaves like it. */
+export interface WatchablePool {
+  connect(...args: any[]): any
+  query?(...args: any[]): any
+  readonly totalCount?: number
+  readonly idleCount?: number
+  readonly waitingCount?: number
+}
+
+export interface WatchOptions extends LeakOptions {
+  /** Its name in events and metrics. Default `watched-1`, `watched-2`, … */
+  name?: string | undefined
+  /** A clock that tests move by hand: `ManualClock` of `leakpool/testing`. */
+  clock?: object | undefined
+}
+
+/** The arguments of a detector's events. */
+export type DetectorEvents = Pick<
+  PoolEvents,
+  | 'leak'
+  | 'leaksDetected'
+  | 'leakRecovered'
+  | 'longRunning'
+  | 'forceRelease'
+  | 'lateUse'
+  | 'lateRelease'
+  | 'dirtyRelease'
+  | 'utilization'
+>
+
+/** Leak detection over a pool of `pg`, which stays what it is. */
+export class LeakDetector extends EventEmitter {
+  constructor(pool: WatchablePool, options?: WatchOptions)
+
+  getPoolStatus(): PoolStatus
+  getMetrics(): PoolMetrics
+  /** Every client that is out. */
+  checkouts(): CheckoutInfo[]
+  /** Those of them that are suspected to have leaked. */
+  leaks(): CheckoutInfo[]
+  /** Who leaks, for people. */
+  report(): string
+  /** The metrics for Prometheus. */
+  openmetrics(): string
+  /** Takes a client away from its holder: the pool closes its connection. */
+  forceRelease(which: object | string): CheckoutInfo
+  /** Changes leak options. */
+  reconfigure(options: LeakOptions): void
+  /** The pool is as it was before. Those who are still out. */
+  stop(): CheckoutInfo[]
+
+  on<K extends keyof DetectorEvents>(event: K, listener: (...args: DetectorEvents[K]) => void): this
+  once<K extends keyof DetectorEvents>(event: K, listener: (...args: DetectorEvents[K]) => void): this
+  addListener<K extends keyof DetectorEvents>(event: K, listener: (...args: DetectorEvents[K]) => void): this
+  removeListener<K extends keyof DetectorEvents>(event: K, listener: (...args: DetectorEvents[K]) => void): this
+  off<K extends keyof DetectorEvents>(event: K, listener: (...args: DetectorEvents[K]) => void): this
+}
+
+/** Finds leaks in a pool of `pg`. */
+export function watch(pool: WatchablePool, options?: WatchOptions): LeakDetector
 
 // ---- errors ------------------------------------------------------------------------------------------------------
 

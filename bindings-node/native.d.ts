@@ -125,6 +125,39 @@ export class NativePool {
   flush(limitMs: number): boolean
 }
 
+/** The detector over somebody else's pool. Times in milliseconds, lists as JSON. */
+export class NativeDetector {
+  /** `max`: how many connections the pool may have, 0 = not known. Throws a NativeError. */
+  constructor(
+    loop: EventLoop,
+    number: number,
+    name: string,
+    max: number,
+    options: [string, boolean | number | string][],
+    clock: ManualClock | null,
+  )
+  checkOut(later: boolean, label: string | null, expectedMs: number): bigint
+  /** Throws a NativeError (`force_released`) if it had been taken back. */
+  executing(id: bigint, sql: string | null): void
+  idle(id: bigint, status: string): void
+  /** False if it had been taken back before. */
+  checkIn(id: bigint): boolean
+  locate(id: bigint, frames: (string | number)[]): void
+  idText(id: bigint): string
+  forceRelease(id: string): string
+  events(): string
+  status(): string
+  metrics(): string
+  checkouts(): string
+  leaks(): string
+  report(): string
+  openmetrics(): string
+  reconfigure(options: [string, boolean | number | string][]): void
+  depth(): number
+  flush(limitMs: number): boolean
+  stop(): string
+}
+
 /** A clock that stands still until it is moved. */
 export class ManualClock {
   constructor()
@@ -137,3 +170,15 @@ export function optionNames(): string[]
 /** True for a parameter of connection strings that the core understands, or refuses with a reason. */
 export function isConnectionParameter(name: string): boolean
 export function setLogLevel(level: string): void
+
+// ---- for this package's own tests -----------------------------------------------------------------------------------
+
+/** Every event of a pool, as the core tells it. */
+export class TestSpy {
+  constructor(pool: NativePool)
+  take(): string
+  rounds(): number
+  prove(id: string): void
+}
+export function optionTable(): string
+export function isDebugBuild(): boolean

@@ -63,7 +63,7 @@ async function timed(work, count) {
 async function calibrate(work, slice) {
   const wanted = slice * 1e6
   // Twice, as V8 compiles what runs often.
-  for (let pass = 0, count = 1; ; ) {
+  for (let pass = 0, count = 1; ;) {
     const took = await timed(work, count)
     if (took * 2 < wanted) count *= 2
     else if (pass++ > 0) return Math.max(1, Math.round((count * wanted) / took))

@@ -27,16 +27,28 @@ const queries = (flight, query) => async (/** @type {number} */ count) => {
 
 async function measure() {
   const options = { connectionString, ssl: false, max: MAX }
-  const theirs = new pg.Pool({ ...options, idleTimeoutMillis: 0 })
-  const sql = postgres(/** @type {string} */ (connectionString), { max: MAX, ssl: false, idle_timeout: 0 })
-  const cached = new Pool({ ...options, idleTimeoutMillis: 0 })
-  const plain = new Pool({ ...options, idleTimeoutMillis: 0, statementCache: false })
+  const theirs = new pg.Pool({ ...options })
+  const sql = postgres(/** @type {string} */ (connectionString), { max: MAX, ssl: false })
+  const cached = new Pool({ ...options })
+  const plain = new Pool({ ...options, statementCache: false })
   const contest = new Contest()
   for (const flight of FLIGHTS) {
-    contest.case(`pg, ${flight}`, queries(flight, () => theirs.query(SQL, [1])))
-    contest.case(`postgres, ${flight}`, queries(flight, () => sql`SELECT ${1}::int`))
-    contest.case(`leakpool, ${flight}`, queries(flight, () => cached.query(SQL, [1])))
-    contest.case(`leakpool without statement cache, ${flight}`, queries(flight, () => plain.query(SQL, [1])))
+    contest.case(
+      `pg, ${flight}`,
+      queries(flight, () => theirs.query(SQL, [1])),
+    )
+    contest.case(
+      `postgres, ${flight}`,
+      queries(flight, () => sql`SELECT ${1}::int`),
+    )
+    contest.case(
+      `leakpool, ${flight}`,
+      queries(flight, () => cached.query(SQL, [1])),
+    )
+    contest.case(
+      `leakpool without statement cache, ${flight}`,
+      queries(flight, () => plain.query(SQL, [1])),
+    )
   }
   const { rows } = await theirs.query('SELECT pg_backend_pid() AS pid')
   const server = cpusOf(rows[0].pid)
@@ -62,7 +74,13 @@ function compare() {
     // As times: 1.5 times as many queries a second are 0.67 of the time.
     for (const flight of FLIGHTS) {
       section.ratio(samples, `leakpool, ${flight}`, `pg, ${flight}`, flight === 1 ? 0.8 : 0.667, where)
-      section.ratio(samples, `leakpool without statement cache, ${flight}`, `pg, ${flight}`, flight === 1 ? null : 1, where)
+      section.ratio(
+        samples,
+        `leakpool without statement cache, ${flight}`,
+        `pg, ${flight}`,
+        flight === 1 ? null : 1,
+        where,
+      )
       section.ratio(samples, `leakpool, ${flight}`, `postgres, ${flight}`, flight === 100 ? 0.909 : null, where)
     }
   }

@@ -25,15 +25,32 @@ const fetches = (fetch) => async (/** @type {number} */ count) => {
 }
 
 async function measure() {
-  const options = { connectionString, ssl: false, max: 1, idleTimeoutMillis: 0 }
+  const options = { connectionString, ssl: false, max: 1 }
   const theirs = new pg.Pool(options)
-  const sql = postgres(/** @type {string} */ (connectionString), { max: 1, ssl: false, idle_timeout: 0, onnotice: () => {} })
+  const sql = postgres(/** @type {string} */ (connectionString), {
+    max: 1,
+    ssl: false,
+    idle_timeout: 0,
+    onnotice: () => {},
+  })
   const ours = new Pool(options)
   const contest = new Contest()
-  contest.case('pg', fetches(async () => (await theirs.query(SQL)).rows))
-  contest.case('postgres', fetches(() => sql.unsafe(SQL, [], { prepare: true })))
-  contest.case('leakpool', fetches(async () => (await ours.query(SQL)).rows))
-  contest.case('leakpool, extended protocol', fetches(async () => (await ours.query(SQL, [])).rows))
+  contest.case(
+    'pg',
+    fetches(async () => (await theirs.query(SQL)).rows),
+  )
+  contest.case(
+    'postgres',
+    fetches(() => sql.unsafe(SQL, [], { prepare: true })),
+  )
+  contest.case(
+    'leakpool',
+    fetches(async () => (await ours.query(SQL)).rows),
+  )
+  contest.case(
+    'leakpool, extended protocol',
+    fetches(async () => (await ours.query(SQL, [])).rows),
+  )
   const { rows } = await theirs.query('SELECT pg_backend_pid() AS pid')
   const server = cpusOf(rows[0].pid)
   const samples = await contest.run(9, 150)
@@ -63,7 +80,9 @@ async function compare() {
     const { samples, server } = measured
     const where = place(cpu, server)
     // Against the better of the two, round by round.
-    samples['the better of pg and postgres'] = samples.pg.map((value, round) => Math.min(value, samples.postgres[round]))
+    samples['the better of pg and postgres'] = samples.pg.map((value, round) =>
+      Math.min(value, samples.postgres[round]),
+    )
     for (const ours of ['leakpool', 'leakpool, extended protocol']) {
       section.ratio(samples, ours, 'the better of pg and postgres', 0.6, where)
     }

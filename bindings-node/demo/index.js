@@ -187,7 +187,9 @@ async function main() {
   try {
     server = await findServer()
     console.log(bold('leakpool: the story of a service that froze at night'))
-    console.log(`(${server.told};\n a pool of ${SIZE}; a leak is suspected after 2 s, and taken back after 6 s: short, for the demo)`)
+    console.log(
+      `(${server.told};\n a pool of ${SIZE}; a leak is suspected after 2 s, and taken back after 6 s: short, for the demo)`,
+    )
     const pool = new Pool({
       ...server.config,
       name: 'orders',

@@ -33,7 +33,8 @@ const ENVIRONMENT = ['PGHOST', 'PGHOSTADDR', 'PGPORT', 'PGUSER', 'PGDATABASE', '
  */
 function fromEnvironment(env) {
   const stop = async () => {}
-  if (env.DATABASE_URL) return { config: { connectionString: env.DATABASE_URL }, told: 'the server of DATABASE_URL', stop }
+  if (env.DATABASE_URL)
+    return { config: { connectionString: env.DATABASE_URL }, told: 'the server of DATABASE_URL', stop }
   const given = ENVIRONMENT.filter((name) => env[name])
   if (given.length > 0) return { config: {}, told: `the server of ${given.join(', ')}`, stop }
   return undefined
@@ -86,7 +87,8 @@ function* folders() {
 /** The folder of `initdb` and `postgres`, if they are installed. */
 function localBinaries() {
   for (const folder of folders()) {
-    if (folder !== '' && isProgram(path.join(folder, 'initdb')) && isProgram(path.join(folder, 'postgres'))) return folder
+    if (folder !== '' && isProgram(path.join(folder, 'initdb')) && isProgram(path.join(folder, 'postgres')))
+      return folder
   }
   return undefined
 }
@@ -121,7 +123,9 @@ function otherUser() {
     const gid = output('id', ['-g', name])
     if (uid !== '' && gid !== '') return { uid: Number(uid), gid: Number(gid) }
   }
-  throw new NoServer('a PostgreSQL server refuses to run as root, and there is no user postgres or nobody: set DATABASE_URL')
+  throw new NoServer(
+    'a PostgreSQL server refuses to run as root, and there is no user postgres or nobody: set DATABASE_URL',
+  )
 }
 
 /**
@@ -176,7 +180,18 @@ class ThrowAway {
     const file = path.join(this.dir, 'password')
     fs.writeFileSync(file, this.password, { mode: 0o600 })
     if (this.user) fs.chownSync(file, this.user.uid, this.user.gid)
-    const args = ['-D', this.data(), '-U', 'leakpool', `--pwfile=${file}`, '-A', 'scram-sha-256', '--locale=C', '-E', 'UTF8']
+    const args = [
+      '-D',
+      this.data(),
+      '-U',
+      'leakpool',
+      `--pwfile=${file}`,
+      '-A',
+      'scram-sha-256',
+      '--locale=C',
+      '-E',
+      'UTF8',
+    ]
     try {
       execFileSync(path.join(this.bin, 'initdb'), [...args, '--no-sync'], {
         cwd: this.dir,

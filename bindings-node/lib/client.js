@@ -330,7 +330,17 @@ class Client extends EventEmitter {
 const REVOKED = 'revoked'
 
 /** What console.log is not to show. */
-const HIDDEN = ['_pool', '_native', '_asked', '_types', '_active', '_waiting', '_whenQuiet', '_named', 'connectionParameters']
+const HIDDEN = [
+  '_pool',
+  '_native',
+  '_asked',
+  '_types',
+  '_active',
+  '_waiting',
+  '_whenQuiet',
+  '_named',
+  'connectionParameters',
+]
 
 /** The release of a client that nobody has. */
 function released() {

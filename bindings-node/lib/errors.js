@@ -85,7 +85,7 @@ function words(native) {
       return new LeakpoolError('Connection terminated unexpectedly', code, { cause })
     }
     case 'force_released':
-      return Object.assign(new LeakpoolError(message, code, { code: native.sqlstate }), { revocation: details })
+      return Object.assign(new LeakpoolError(message, code, { code: native.sqlstate ?? 'LP001' }), { revocation: details })
     case 'unsupported':
       if (message.startsWith('COPY')) return DatabaseError.from(COPY)
       return new LeakpoolError(message, code)
@@ -124,9 +124,18 @@ function rethrown(call) {
   try {
     return call()
   } catch (error) {
-    const { native } = /** @type {{ native?: import('../native').NativeError }} */ (error)
-    throw native === undefined ? error : fromNative(native)
+    throw converted(error)
   }
+}
+
+/**
+ * What the addon has thrown, as it is thrown on.
+ * @param {any} error
+ */
+function converted(error) {
+  /** @type {import('../native').NativeError | undefined} */
+  const native = error.native
+  return native === undefined ? error : fromNative(native)
 }
 
 /**
@@ -154,5 +163,6 @@ module.exports = {
   shown,
   fromNative,
   rethrown,
+  converted,
   restack,
 }

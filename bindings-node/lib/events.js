@@ -17,7 +17,10 @@ function told(pool, kind, value) {
     case 'events':
       // First, so that they are told with their lines.
       pool._locateAll()
-      for (const event of JSON.parse(pool._native.events())) happened(pool, event)
+      // A member's number is between the addon and here.
+      for (const { member = null, members = [], ...event } of JSON.parse(pool._native.events())) {
+        happened(pool, event, member, members)
+      }
       break
     case 'notice':
       clientOf(pool, value.member)?._noticed(value.fields)
@@ -42,21 +45,23 @@ function clientOf(pool, member) {
 /**
  * @param {Pool} pool
  * @param {any} event
+ * @param {number | null} member whom it is about
+ * @param {number[]} members whose sessions have ended
  */
-function happened(pool, event) {
+function happened(pool, event, member, members) {
   switch (event.name) {
     case 'remove':
-      for (const member of event.members) sessionEnded(pool, member, event.reason, null)
+      for (const ended of members) sessionEnded(pool, ended, event.reason, null)
       break
     case 'error':
-      failed(pool, event)
+      failed(pool, event, members)
       break
     case 'leaksDetected':
       for (const leak of event.leaks) leak.ageMs = leak.heldMs
       tell(pool, event.name, event)
       break
     case 'forceRelease': {
-      const entry = event.member === null ? undefined : pool._entries[event.member]
+      const entry = member === null ? undefined : pool._entries[member]
       const client = entry && (entry.client ?? entry.weak.deref())
       if (client !== undefined) client._dead = REVOKED
       event.age = event.heldMs
@@ -72,11 +77,12 @@ function happened(pool, event) {
  * Something failed that no caller waits for: an idle session died, or none could be made in advance.
  * @param {Pool} pool
  * @param {any} event
+ * @param {number[]} members
  */
-function failed(pool, event) {
+function failed(pool, event, members) {
   const error = new LeakpoolError(event.message, event.code)
   let told = false
-  for (const member of event.members ?? []) {
+  for (const member of members) {
     const idle = pool._entries[member]?.out === false
     sessionEnded(pool, member, 'lost', idle ? error : null)
     told ||= idle

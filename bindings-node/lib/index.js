@@ -8,6 +8,7 @@ const { LeakpoolError } = require('./errors')
 const { Result } = require('./result')
 const { types, TypeOverrides } = require('./types')
 const { escapeIdentifier, escapeLiteral } = require('./escape')
+const { LeakDetector, watch } = require('./detector')
 const { binding } = require('./native')
 const defaults = require('./defaults')
 
@@ -15,6 +16,8 @@ module.exports = {
   Pool,
   LeakDetectingPool: Pool,
   ProductionPool: Pool,
+  LeakDetector,
+  watch,
   Client,
   DatabaseError,
   LeakpoolError,

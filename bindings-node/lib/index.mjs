@@ -6,6 +6,8 @@ export const {
   Pool,
   LeakDetectingPool,
   ProductionPool,
+  LeakDetector,
+  watch,
   Client,
   DatabaseError,
   LeakpoolError,

@@ -540,7 +540,7 @@ class Pool extends EventEmitter {
 
   /**
    * Closes the pool: idle connections and flagged ones at once, the others when they are released, or after
-   * `closeTimeoutMillis`. Resolves with those who had not released by then, if there are any.
+   * `closeTimeoutMillis`. Resolves with those who had not released by then.
    * @param {any} [callback]
    * @returns {any}
    */
@@ -558,7 +558,7 @@ class Pool extends EventEmitter {
     return undefined
   }
 
-  /** @returns {Promise<any[] | undefined>} */
+  /** @returns {Promise<any[]>} */
   _end() {
     this.log('ending')
     if (this.ending) {
@@ -571,7 +571,7 @@ class Pool extends EventEmitter {
         this.ended = true
         for (const member of this._native.ended()) sessionEnded(this, member, 'pool_closed', null)
         if (error !== null) reject(errors.fromNative(error))
-        else resolve(held === '[]' ? undefined : JSON.parse(held))
+        else resolve(JSON.parse(held))
       }
       this._native.close(ticketFor({ settled }), -1)
     })

@@ -5,7 +5,7 @@ const { AsyncResource } = require('node:async_hooks')
 const { prepareValues } = require('./values')
 const { loop, ticketFor } = require('./native')
 const { Answer, AnswerReader } = require('./answer')
-const { invalidArgument, unsupported } = require('./errors')
+const { invalidArgument, LeakpoolError, unsupported } = require('./errors')
 const { capture, format } = require('./stack')
 
 const reader = new AnswerReader(loop)
@@ -51,6 +51,9 @@ function readQuery(config, values, callback) {
   if (typeof config !== 'object') throw invalidArgument('query', config, 'must be a text or an object with one')
   if (typeof config.submit === 'function') {
     throw unsupported(`${config.constructor?.name ?? 'this query object'} (a cursor, a stream, a query of pg's own)`)
+  }
+  if (config.binary) {
+    throw new LeakpoolError('results in binary form are not supported: leave `binary` away', 'unsupported')
   }
   callback = callback ?? config.callback
   if (callback != null && typeof callback !== 'function') throw new TypeError('callback is not a function')

@@ -21,9 +21,9 @@ function shownOptions(config) {
   shown.maxLifetimeSeconds = config.maxLifetimeSeconds || 0
   shown.idleTimeoutMillis = config.idleTimeoutMillis ?? 10000
   shown.connectionTimeoutMillis = config.connectionTimeoutMillis ?? 30000
-  if ('password' in config) {
-    const value = config.password
-    Object.defineProperty(shown, 'password', { configurable: true, enumerable: false, writable: true, value })
+  // To be read by name, and not to be shown.
+  for (const name of ['password', 'connectionString']) {
+    if (name in config) Object.defineProperty(shown, name, { enumerable: false })
   }
   if (config.ssl != null && typeof config.ssl === 'object' && config.ssl.key) {
     shown.ssl = { ...config.ssl }
@@ -296,4 +296,4 @@ function install(target) {
   }
 }
 
-module.exports = { shownOptions, addSite, expiredCount, withClient, transaction, install }
+module.exports = { METHODS, shownOptions, addSite, expiredCount, withClient, transaction, install }

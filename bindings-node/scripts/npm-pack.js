@@ -28,7 +28,9 @@ function platforms() {
 /** What the published package says: nothing of how it is developed, but which addons belong to it. */
 function published() {
   const { devDependencies, scripts, ...kept } = json(path.join(here, 'package.json'))
-  const own = Object.fromEntries(platforms().map(({ folder }) => [json(path.join(folder, 'package.json')).name, kept.version]))
+  const own = Object.fromEntries(
+    platforms().map(({ folder }) => [json(path.join(folder, 'package.json')).name, kept.version]),
+  )
   return { ...kept, optionalDependencies: own }
 }
 
@@ -38,7 +40,8 @@ function published() {
  */
 function describe(folder, description) {
   fs.writeFileSync(path.join(folder, 'package.json'), `${JSON.stringify(description, null, 2)}\n`)
-  for (const license of ['LICENSE-MIT', 'LICENSE-APACHE']) fs.copyFileSync(path.join(root, license), path.join(folder, license))
+  for (const license of ['LICENSE-MIT', 'LICENSE-APACHE'])
+    fs.copyFileSync(path.join(root, license), path.join(folder, license))
 }
 
 /**

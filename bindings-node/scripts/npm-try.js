@@ -14,7 +14,8 @@ const tarballs = path.join(process.env.CARGO_TARGET_DIR ?? path.join(path.dirnam
 
 /** PATH without the folders that have a Rust compiler. */
 function withoutRust() {
-  const has = (/** @type {string} */ folder) => ['cargo', 'rustc'].some((name) => fs.existsSync(path.join(folder, name)))
+  const has = (/** @type {string} */ folder) =>
+    ['cargo', 'rustc'].some((name) => fs.existsSync(path.join(folder, name)))
   const folders = (process.env.PATH ?? '').split(path.delimiter)
   return folders.filter((folder) => !has(folder)).join(path.delimiter)
 }
@@ -34,9 +35,9 @@ function run(program, args) {
   return out
 }
 
-const [{ code }] = [...fs.readFileSync(path.join(here, 'README.md'), 'utf8').matchAll(/^```js\n(?<code>[^]*?)^```/gm)].map(
-  (match) => /** @type {{ code: string }} */ (match.groups),
-)
+const [{ code }] = [
+  ...fs.readFileSync(path.join(here, 'README.md'), 'utf8').matchAll(/^```js\n(?<code>[^]*?)^```/gm),
+].map((match) => /** @type {{ code: string }} */ (match.groups))
 const files = fs.readdirSync(tarballs).map((file) => path.join(tarballs, file))
 assert.ok(files.length >= 2, `no tarballs in ${tarballs}: run \`make npm-pack\``)
 fs.writeFileSync(path.join(folder, 'package.json'), '{ "private": true }\n')

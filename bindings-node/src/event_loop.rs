@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{self, Arc};
 
 use leakpool::exchange::Notice;
 use leakpool::host::{self, HostRuntime, Tasks};
@@ -14,6 +14,7 @@ use tokio_postgres::Notification;
 
 use crate::bell::{Bell, Rung};
 use crate::error;
+use crate::mail::Mail;
 use crate::pool::{Lent, PoolState};
 use crate::rows::{Batch, Delivered};
 
@@ -52,6 +53,8 @@ pub(crate) struct EventLoop {
     /// With the numbers of their pools.
     news: RefCell<Vec<(u32, News)>>,
     pools: RefCell<Vec<Weak<PoolState>>>,
+    /// Of pools and detectors, with their numbers.
+    mailboxes: RefCell<Vec<(u32, sync::Weak<Mail>)>>,
     /// The answers that are being handed over.
     batch: Batch,
     /// Its bell has been rung for what is in `finished`, or `rung` is running.
@@ -103,6 +106,15 @@ impl EventLoop {
         let mut pools = self.pools.borrow_mut();
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Rc::downgrade(pool));
+        drop(pools);
+        self.add_mail(pool.number, &pool.mail);
+    }
+
+    /// Looks after a mailbox.
+    pub(crate) fn add_mail(&self, number: u32, mail: &Arc<Mail>) {
+        let mut mailboxes = self.mailboxes.borrow_mut();
+        mailboxes.retain(|(_, mail)| mail.strong_count() > 0);
+        mailboxes.push((number, Arc::downgrade(mail)));
     }
 
     /// The process has to stay alive for one thing more.
@@ -138,15 +150,15 @@ impl EventLoop {
     /// Hands everything that has happened to JavaScript, in one call. Of what was asked for: its ticket, an error or
     /// null, the value. Of what was not: a negative number for the pool (-1 = pool 0), what it is, the value.
     fn deliver(&self, env: Env, settle: sys::napi_value) -> Result<()> {
-        let pools: Vec<u32> = {
-            let pools = self.pools.borrow();
-            let with_mail = pools.iter().filter_map(Weak::upgrade).filter(|pool| !pool.mail.is_empty());
-            with_mail.map(|pool| pool.number).collect()
+        let mailboxes: Vec<u32> = {
+            let all = self.mailboxes.borrow();
+            let full = all.iter().filter(|(_, mail)| mail.upgrade().is_some_and(|mail| !mail.is_empty()));
+            full.map(|(number, _)| *number).collect()
         };
         let news = self.news.take();
         let finished = self.finished.take();
         self.announced.set(false);
-        let count = pools.len() + news.len() + finished.len();
+        let count = mailboxes.len() + news.len() + finished.len();
         if count == 0 {
             return Ok(());
         }
@@ -161,7 +173,7 @@ impl EventLoop {
         };
         let null = || Null.into_unknown(&env);
         // Events first: whoever learns that a pool has closed has heard everything of it.
-        for pool in pools {
+        for pool in mailboxes {
             put(-1 - i64::from(pool), "events".into_unknown(&env)?, null()?)?;
         }
         for (pool, news) in news {
@@ -232,6 +244,12 @@ impl Rung for EventLoop {
 #[napi(js_name = "EventLoop")]
 pub struct JsEventLoop(pub(crate) Rc<EventLoop>);
 
+impl std::fmt::Debug for JsEventLoop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventLoop").field("busy", &self.0.busy.get()).finish_non_exhaustive()
+    }
+}
+
 #[napi]
 impl JsEventLoop {
     /// `settle` is called with batches of `[ticket, error, value, …]`, and must not throw.
@@ -255,6 +273,7 @@ impl JsEventLoop {
                 finished: RefCell::default(),
                 news: RefCell::default(),
                 pools: RefCell::default(),
+                mailboxes: RefCell::default(),
                 batch: Batch::default(),
                 announced: Cell::new(false),
                 busy: Cell::new(0),

@@ -69,3 +69,9 @@ impl Mail {
         self.lost.load(Ordering::Relaxed)
     }
 }
+
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mail").field("lost", &self.lost()).finish_non_exhaustive()
+    }
+}

@@ -51,6 +51,17 @@ pub(crate) fn in_words_of_node(e: Error) -> Error {
     Error::new(ErrorCode::InvalidOption, words.collect::<String>())
 }
 
+/// Refuses options that cannot be changed later.
+pub(crate) fn check_live(given: &[(String, Given)]) -> Result<()> {
+    for (name, _) in given {
+        if !OptionSpec::named(Names::Node, name)?.live {
+            let text = format!("{name} cannot be changed while the pool runs");
+            return Err(Error::new(ErrorCode::InvalidOption, text));
+        }
+    }
+    Ok(())
+}
+
 /// How many frames JavaScript captures.
 pub(crate) fn depth(policy: &LeakPolicy) -> u32 {
     match policy.stack_capture {

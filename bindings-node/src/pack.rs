@@ -230,8 +230,8 @@ impl Rows {
             return Err(Mismatch::Room);
         }
         // A row without columns takes no room: the header's count is all there is to say.
-        let most = if width == 0 { i32::MAX as usize } else { records.len() / width };
-        let most = if height == 0 { most } else { most.min(doubles.len() / height) };
+        let most = records.len().checked_div(width).unwrap_or(i32::MAX as usize);
+        let most = doubles.len().checked_div(height).map_or(most, |fit| most.min(fit));
         let mut text = Text::Narrow(Vec::new());
         let mut failed = None;
         let mut packed = 0;

@@ -87,7 +87,9 @@ impl PoolState {
                 }
             }
             // An idle session that dies is an error first, and is removed then.
-            if let EventData::Remove { .. } | EventData::Error { code: ErrorCode::ConnectionLost, .. } = &event.data {
+            if let EventData::Remove { .. } | EventData::Error { code: ErrorCode::ConnectionLost, .. } =
+                &event.data
+            {
                 value["members"] = self.ended(env).into();
             }
             list.push(value);

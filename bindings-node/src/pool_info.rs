@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leakpool::{CheckoutId, Names, OptionSpec, Settings};
+use leakpool::{CheckoutId, Names, Settings};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
@@ -125,15 +125,7 @@ impl JsPool {
     #[napi(catch_unwind)]
     pub fn reconfigure(&self, env: Env, given: Vec<(String, Given)>) -> Result<()> {
         let change = || {
-            for (name, _) in &given {
-                if !OptionSpec::named(Names::Node, name)?.live {
-                    let rule = "cannot be changed while the pool runs";
-                    return Err(leakpool::Error::new(
-                        leakpool::ErrorCode::InvalidOption,
-                        format!("{name} {rule}"),
-                    ));
-                }
-            }
+            options::check_live(&given)?;
             let mut settings =
                 Settings { leak: (*self.0.pool.policy()).clone(), ..Settings::defaults(Names::Node) };
             options::apply(&mut settings, given)?;

@@ -123,10 +123,10 @@ test('a leak names the line in a transaction, however deep Kysely is', async (t)
 test('an aborted query is cancelled on the server', async (t) => {
   const { db, pool } = await database(t)
   const running =
-    "SELECT count(*)::int AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
+    "SELECT count(*)::int AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(61)%'"
   for (const inflightQueryAbortStrategy of ['cancel query', 'kill session']) {
     const abort = new AbortController()
-    const query = sql`SELECT pg_sleep(60)`.execute(db, { signal: abort.signal, inflightQueryAbortStrategy })
+    const query = sql`SELECT pg_sleep(61)`.execute(db, { signal: abort.signal, inflightQueryAbortStrategy })
     const failed = query.then(assert.fail, (error) => error)
     while ((await pool.query(running)).rows[0].n === 0);
     abort.abort()

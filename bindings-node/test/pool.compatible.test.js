@@ -55,7 +55,9 @@ same('promises, counts and getters', { max: 2 }, async (pool, log) => {
   a.release()
   again.release()
   log(counts(pool))
-  log(await pool.end(), pool.ending, pool.ended, counts(pool)[0])
+  // pg's gives nothing, ours who still held.
+  await pool.end()
+  log(pool.ending, pool.ended, counts(pool)[0])
 })
 
 same('the last one in is the first one out', { max: 3 }, async (pool, log) => {

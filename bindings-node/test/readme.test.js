@@ -67,7 +67,18 @@ for (const [n, { heading, code }] of programs.entries()) {
 test('the TypeScript compiles', (t) => {
   const [{ code }] = blocks('ts')
   const file = write(t, 'example.ts', code)
-  const options = ['--ignoreConfig', '--strict', '--noEmit', '--skipLibCheck', '--types', 'node', '--target', 'es2022', '--module', 'node16']
+  const options = [
+    '--ignoreConfig',
+    '--strict',
+    '--noEmit',
+    '--skipLibCheck',
+    '--types',
+    'node',
+    '--target',
+    'es2022',
+    '--module',
+    'node16',
+  ]
   const compiler = path.join(path.dirname(require.resolve('typescript/package.json')), 'bin/tsc')
   const { status, stdout } = spawnSync(process.execPath, [compiler, ...options, file], { encoding: 'utf8', cwd: home })
   assert.equal(status, 0, stdout)
@@ -75,12 +86,21 @@ test('the TypeScript compiles', (t) => {
 
 test('the table of options is that of the core', () => {
   const lines = readme.split('\n').filter((line) => /^\| `\w+` \| .* \| (?:yes|no) \|/.test(line))
-  const rows = optionTable().map((o) => `| \`${o.name}\` | ${o.kind} | ${o.default} | ${o.live ? 'yes' : 'no'} | ${o.doc} |`)
+  const rows = optionTable().map(
+    (o) => `| \`${o.name}\` | ${o.kind} | ${o.default} | ${o.live ? 'yes' : 'no'} | ${o.doc} |`,
+  )
   assert.deepEqual(lines, rows)
 })
 
 test('it says which platforms there are', () => {
   const names = fs.readdirSync(path.join(home, 'npm'))
-  assert.deepEqual(names.sort(), ['darwin-arm64', 'darwin-x64', 'linux-arm64-gnu', 'linux-arm64-musl', 'linux-x64-gnu', 'linux-x64-musl'])
+  assert.deepEqual(names.sort(), [
+    'darwin-arm64',
+    'darwin-x64',
+    'linux-arm64-gnu',
+    'linux-arm64-musl',
+    'linux-x64-gnu',
+    'linux-x64-musl',
+  ])
   assert.match(readme, /Linux x64 and arm64 with glibc \(2\.28 or\nnewer\) or musl, macOS on Intel and Apple silicon/)
 })

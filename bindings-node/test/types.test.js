@@ -8,6 +8,7 @@ const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const { promisify } = require('node:util')
+const pg = require('pg')
 const leakpool = require('../lib/index')
 const { optionTable } = require('../lib/testing')
 const { events } = require('./support/every-event')
@@ -55,7 +56,7 @@ function exactly(type, names) {
 
 /** The public properties of a class's objects that are its own, not EventEmitter's. */
 function members(object, type) {
-  const internal = ['constructor', 'look', 'told', 'log', 'Promise', 'secretKey', 'connectionParameters']
+  const internal = ['constructor', 'look', 'told', 'log', 'Promise', 'secretKey', 'connectionParameters', 'pool']
   const names = new Set([...Object.getOwnPropertyNames(object), ...Object.getOwnPropertyNames(type.prototype)])
   return [...names].filter((name) => !name.startsWith('_') && !internal.includes(name))
 }
@@ -64,22 +65,26 @@ test('they declare exactly what is exported', async (t) => {
   const pool = new leakpool.Pool({ connectionString: process.env.DATABASE_URL })
   t.after(() => pool.end())
   const client = await pool.connect()
-  t.after(() => client.release())
   const listening = ['on', 'once', 'addListener', 'removeListener', 'off']
   const absent = ['connection', 'pipeline', 'copyFrom', 'copyTo', 'pauseDrain', 'resumeDrain']
   const add = (object, type, more) => [...new Set([...members(object, type), ...more])]
   for (const name of absent) assert.equal(client[name], undefined, name)
+  client.release()
   let text = "import { EventEmitter } from 'node:events'\nimport leakpool = require('leakpool')\n"
   text += exactly('keyof typeof leakpool', Object.keys(leakpool))
   const inherited = "Exclude<keyof EventEmitter, 'on' | 'once' | 'addListener' | 'removeListener' | 'off'>"
   text += exactly(`Exclude<keyof leakpool.Pool, ${inherited}>`, add(pool, leakpool.Pool, listening))
   const ofClient = add(client, leakpool.Client, [...listening, ...absent, 'password'])
   text += exactly(`Exclude<keyof leakpool.PoolClient, ${inherited} | symbol>`, ofClient)
+  const theirs = new pg.Pool({ connectionString: process.env.DATABASE_URL })
+  const detector = leakpool.watch(theirs)
+  text += exactly(`Exclude<keyof leakpool.LeakDetector, ${inherited}>`, add(detector, leakpool.LeakDetector, listening))
   const live = optionTable().filter((option) => option.live)
   text += exactly(
     'keyof leakpool.LeakOptions',
     live.map((option) => option.name),
   )
+  text += exactly('keyof leakpool.WatchOptions', [...live.map((option) => option.name), 'name', 'clock'])
   const ofPg = ['poolSize', 'allowExitOnIdle', 'log', 'Promise', 'onConnect', 'verify', 'clock']
   const own = [...optionTable().map((option) => option.name), ...ofPg]
   text += exactly('Exclude<keyof leakpool.PoolConfig, keyof leakpool.ClientConfig>', own)

@@ -4,7 +4,11 @@
 const test = require('node:test')
 const assert = require('node:assert/strict')
 const { execFileSync } = require('node:child_process')
+const { once } = require('node:events')
 const path = require('node:path')
+const { setFlagsFromString } = require('node:v8')
+const { runInNewContext } = require('node:vm')
+const { Worker } = require('node:worker_threads')
 const { types } = require('../lib/types')
 const { both, same } = require('./support/compare')
 const { peers } = require('./support/peers')
@@ -314,6 +318,51 @@ test('where generating code is forbidden, the values are the same', async () => 
   assert.match(interpreted, /^generated: false\n/)
   assert.equal(interpreted.split('\n').slice(1).join('\n'), generated.split('\n').slice(1).join('\n'))
   assert.ok(generated.length > 10_000)
+})
+
+test('in a worker, the values are the same', async () => {
+  const script = path.join(__dirname, 'support', 'many-shapes.js')
+  const worker = new Worker(script, { stdout: true })
+  const chunks = []
+  worker.stdout.on('data', (chunk) => chunks.push(chunk))
+  const [code] = await once(worker, 'exit')
+  assert.equal(code, 0)
+  assert.equal(Buffer.concat(chunks).toString(), execFileSync(process.execPath, [script], { encoding: 'utf8' }))
+})
+
+test('who keeps one value does not keep its whole result', async (t) => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc')
+  const { ours } = await peers(t)
+  const kept = []
+  gc()
+  const before = process.memoryUsage().heapUsed
+  for (let i = 0; i < 100; i++) {
+    const { rows } = await ours.query(
+      "SELECT n || ' is a number with a name of some length' AS t FROM generate_series(1, 10000) n",
+    )
+    kept.push(rows[i * 50].t)
+  }
+  gc()
+  const grown = process.memoryUsage().heapUsed - before
+  assert.equal(kept[99], '4951 is a number with a name of some length')
+  // All of these results are 45 MB of text.
+  assert.ok(grown < 8 << 20, `${grown} bytes are kept for 100 values`)
+})
+
+test('a pool’s types are those of its clients', async (t) => {
+  const own = { getTypeParser: (oid, format) => (text) => `${oid} ${format} ${text}` }
+  const { theirs, ours, pool } = await peers(t, { types: own }, { types: own })
+  same(await both({ theirs, ours }, (client) => client.query('SELECT 1 AS a, NULL AS b')), 'types of the pool')
+  assert.deepEqual((await pool.query('SELECT 1 AS a')).rows, [{ a: '23 text 1' }])
+  ours.setTypeParser(23, Number)
+  assert.deepEqual((await ours.query('SELECT 1 AS a, true AS b')).rows, [{ a: 1, b: '16 text t' }])
+})
+
+test('binary results are refused, not given as something else', async (t) => {
+  const { ours } = await peers(t)
+  const ask = async () => ours.query({ text: 'SELECT 1', binary: true })
+  await assert.rejects(ask, { name: 'LeakpoolError', leakpoolCode: 'unsupported', message: /binary/ })
 })
 
 test('shapes without end do not pile up', async (t) => {

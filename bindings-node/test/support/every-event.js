@@ -2,7 +2,8 @@
 // A pool to which everything happens that is told, and what it tells: samples for the declarations.
 
 const { setImmediate: turn } = require('node:timers/promises')
-const { Pool, setLogLevel } = require('../../lib/index')
+const pg = require('pg')
+const { Pool, setLogLevel, watch } = require('../../lib/index')
 const { ManualClock } = require('../../lib/testing')
 
 /** The declared type of each event. */
@@ -48,6 +49,7 @@ async function events(t) {
     )
 
   const [first, second] = [await pool.connect({ label: 'first' }), await pool.connect()]
+  clock.advance(6000)
   await happened('utilization')
   await first.query('SELECT 1')
   seen.CheckoutInfo = pool.checkouts()
@@ -62,12 +64,11 @@ async function events(t) {
   await happened('leakRecovered')
 
   const working = await pool.connect()
-  await second.query('SELECT 1')
-  const running = second.query('SELECT pg_sleep(60)')
+  const running = working.query('SELECT pg_sleep(60)')
   while (pool.checkouts().every(({ activity }) => activity !== 'executing')) await turn()
   clock.advance(31_000)
   await happened('longRunning')
-  second.cancel()
+  working.cancel()
   await failed(running)
 
   await working.query('BEGIN')
@@ -87,8 +88,35 @@ async function events(t) {
   third.release()
   await happened('lateRelease', 2)
   const last = await pool.connect()
-  seen.Revocation = [pool.forceRelease(last)]
+  seen.CheckoutInfo.push(pool.forceRelease(last))
   last.release()
+  // The same over a pool of pg.
+  const theirs = new pg.Pool({ connectionString, max: 2 })
+  t.after(() => theirs.end())
+  const detector = watch(theirs, { clock, maxLeaksBeforeAlert: 1 })
+  let told = 0
+  for (const [name, type] of Object.entries(TYPES)) {
+    detector.on(name, (event) => {
+      seen[type].push(event)
+      told += 1
+    })
+  }
+  const lent = await theirs.connect()
+  await lent.query('SELECT 1')
+  clock.advance(31_000)
+  await happened('leaksDetected', seen.LeaksDetectedEvent.length + 1)
+  seen.CheckoutInfo.push(...detector.leaks(), ...detector.checkouts())
+  seen.PoolStatus.push(detector.getPoolStatus())
+  seen.PoolMetrics.push(detector.getMetrics())
+  lent.release()
+  await happened('leakRecovered', seen.LeakRecoveredEvent.length + 1)
+  const taken = await theirs.connect()
+  seen.CheckoutInfo.push(detector.forceRelease(taken))
+  await happened('forceRelease', seen.ForceReleaseEvent.length + 1)
+  if (told < 4) throw new Error(`the detector told ${told} events`)
+  detector.stop()
+
+  seen.Revocation = errors.flatMap(({ revocation }) => revocation ?? [])
   return { seen, errors: errors.filter((error) => error.leakpoolCode !== undefined) }
 }
 

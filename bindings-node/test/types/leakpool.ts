@@ -1,10 +1,12 @@
 // What leakpool adds to pg, and what it refuses.
 
 import { EventEmitter } from 'node:events'
+import { Pool as TheirPool } from 'pg'
 import {
   Client,
   DatabaseError,
   LeakDetectingPool,
+  LeakDetector,
   LeakpoolError,
   Pool,
   ProductionPool,
@@ -15,8 +17,9 @@ import {
   escapeLiteral,
   setLogLevel,
   types,
+  watch,
 } from 'leakpool'
-import type { CheckoutInfo, ErrorCode, PoolClient, PoolMetrics, PoolStatus, Revocation } from 'leakpool'
+import type { CheckoutInfo, ErrorCode, PoolClient, PoolMetrics, PoolStatus } from 'leakpool'
 
 const pool: ProductionPool = new LeakDetectingPool({
   leakThresholdMs: 5000,
@@ -75,8 +78,8 @@ export function health(): { status: PoolStatus; metrics: PoolMetrics; held: Chec
   const status = pool.getPoolStatus()
   const flagged: boolean = status.activeConnections.some(({ isPotentialLeak }) => isPotentialLeak)
   console.log(flagged, pool.leaks().length, pool.sites()[0]?.leaked, pool.report() + pool.openmetrics())
-  const taken: Revocation = pool.forceRelease(pool.checkouts()[0]!.id)
-  console.log(taken.reason)
+  const taken: CheckoutInfo = pool.forceRelease(pool.checkouts()[0]!.id)
+  console.log(taken.label)
   pool.reconfigure({ leakThresholdMs: 1000 })
   pool.resize(5)
   return { status, metrics: pool.getMetrics(), held: pool.checkouts() }
@@ -96,6 +99,11 @@ export async function failures(): Promise<void> {
   for (const { location } of held ?? []) console.log(location)
 }
 
+const detector: LeakDetector = watch(new TheirPool(), { leakThresholdMs: 5000, name: 'orders' })
+detector.on('leak', ({ location, lastSql }) => console.log(location, lastSql?.text))
+detector.on('forceRelease', ({ age }) => console.log(age.toFixed()))
+console.log(detector.getPoolStatus().leaked, detector.getMetrics().leaks, detector.stop()[0]?.location)
+
 setLogLevel('off')
 defaults.parseInt8 = true
 const own = new TypeOverrides(types)
@@ -111,6 +119,10 @@ new Pool({ forceReleaseWhen: 'never' })
 new Pool({ stream: () => undefined })
 // @ts-expect-error an event that does not exist
 pool.on('leeak', () => {})
+// @ts-expect-error no pool
+watch({})
+// @ts-expect-error an option of pools
+watch(new TheirPool(), { max: 5 })
 // @ts-expect-error clients come from pools
 new Client()
 // @ts-expect-error an option that needs a new pool
