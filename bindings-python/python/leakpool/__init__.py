@@ -31,3 +31,5 @@ from .errors import PoolClosed as PoolClosed
 from .errors import PoolTimeout as PoolTimeout
 from .errors import TooManyRequests as TooManyRequests
 from .pool import Pool as Pool
+from .watch import LeakDetector as LeakDetector
+from .watch import watch as watch
