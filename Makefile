@@ -5,6 +5,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+NODE_MODULES = bindings-node/node_modules/.package-lock.json
 SHELL_SCRIPTS = .ci/run $(shell grep -lE '^\#!.*\bbash|^\# shellcheck shell=bash' scripts/* tests/* tests/c/* -s -d skip)
 
 help: ## list these targets
@@ -20,6 +21,22 @@ demo-c: postgres ## the same story told by a C program
 	@$(CC) -std=c99 -D_POSIX_C_SOURCE=200809L -g -pthread -I"$(TARGET_DIR)/c/plain/include" tests/c/story.c \
 	  -o "$(TARGET_DIR)/c/bin/demo" -L"$(TARGET_DIR)/c/plain/lib" -Wl,-rpath,"$(abspath $(TARGET_DIR))/c/plain/lib" -lleakpool
 	@tests/with-postgres "$(TARGET_DIR)/c/bin/demo"
+
+demo-node: postgres $(NODE_MODULES) ## the same story told by a Node program
+	@node bindings-node/scripts/build.js >/dev/null
+	@node bindings-node/bin/leakpool.js demo
+
+npm-pack: $(NODE_MODULES) ## pack the Node package and its addon for this machine, into target/npm
+	node bindings-node/scripts/build.js --release
+	node bindings-node/scripts/npm-pack.js
+
+test-npm: npm-pack ## install those tarballs in an empty folder, without Rust, and try them as a user does
+	tests/with-postgres node bindings-node/scripts/npm-try.js
+
+# Node's own record of what it installed, which is older than a lock file that has changed.
+$(NODE_MODULES): bindings-node/package-lock.json
+	cd bindings-node && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 test: postgres pgbouncer c-tools ## run every test, against a throw-away server and PgBouncer
 	tests/test-with-postgres.sh
@@ -51,16 +68,26 @@ check: ## format, lints, documentation, drift of the header, shell scripts
 
 bench: postgres ## compare with the peers, report and plot in target/bench (server pinned to one CPU)
 	rm -rf "$(TARGET_DIR)/bench/rows"
+	if command -v node >/dev/null; then $(MAKE) bench-node-rows; fi
+	if command -v python3 >/dev/null; then $(MAKE) bench-python-rows; fi
 	if [ -n "$${LEAKPOOL_BENCH_JAVA:-}" ]; then scripts/ensure-java-pools; fi
 	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres cargo bench -p leakpool --bench '*'
-	-LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres scripts/bench-python
-	cargo bench -q -p leakpool --bench report
 	@echo "the report is in $(TARGET_DIR)/bench/report.md"
 
-bench-python: postgres ## compare the Python host with psycopg, asyncpg and psqlpy; its rows go into the same report
-	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres scripts/bench-python
-	cargo bench -q -p leakpool --bench report
+bench-python: bench-python-rows ## the benchmarks of the Python package alone: against psycopg, asyncpg and psqlpy
+	cargo bench -q -p leakpool --bench render
 	@echo "the report is in $(TARGET_DIR)/bench/report.md"
+
+bench-python-rows: postgres
+	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres scripts/bench-python
+
+bench-node: bench-node-rows ## the benchmarks of the Node package alone: against pg, postgres and a wrapper by hand
+	cargo bench -q -p leakpool --bench render
+	@echo "the report is in $(TARGET_DIR)/bench/report.md"
+
+bench-node-rows: postgres $(NODE_MODULES)
+	node bindings-node/scripts/build.js --release
+	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres node bindings-node/bench/run.js
 
 bench-%: postgres
 	LEAKPOOL_PIN_SERVER="$${LEAKPOOL_PIN_SERVER-0}" tests/with-postgres cargo bench -p leakpool --bench "$*"
@@ -74,4 +101,4 @@ pgbouncer:
 c-tools:
 	@scripts/ensure-c-tools
 
-.PHONY: help demo demo-c test test-core test-c loom check header install bench postgres pgbouncer c-tools
+.PHONY: help demo demo-c demo-node npm-pack test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools

@@ -1,15 +1,8 @@
 // The addon's own functions: the contract between src/ (Rust) and lib/ (JavaScript). Not public.
 //
-// Who uses what: lib/client.js submits. Before it calls `lib/values.js`
-//   prepareValues(values: unknown[]): Params                              any JavaScript value as a parameter; may throw
-// and when its ticket is settled `lib/result.js`
-//   makeResult(request, delivered: Delivered): Result | Result[]         may throw what a user's parser throws
-//   noticesOf(delivered: Delivered): Record<string, string>[]             fields by their letters, in order
-// with request = { rowMode?: 'array', types?: { getTypeParser(oid, format) } } (never null; `types` are the query's, else
-// the client's, else pg-types'), or on an error `lib/database_error.js`
-//   class DatabaseError extends Error, databaseError(error: NativeError): DatabaseError    for code `database`
-//   noticeMessage(fields: Record<string, string>): Notice                                  what `notice` is emitted with
-// The layout between src/rows.rs and lib/result.js, and that between lib/values.js and src/params.rs, are theirs alone.
+// Who uses what: lib/request.js submits (parameters by lib/values.js, answers by lib/answer.js), lib/pool.js does the
+// rest, lib/events.js tells what the core tells. The layouts between src/rows.rs, src/pack.rs and lib/decode.js, and
+// between lib/values.js and src/params.rs, are theirs alone.
 
 /** An error of the core; `lib/errors.js` makes a JavaScript error of it. */
 export interface NativeError {
@@ -17,8 +10,12 @@ export interface NativeError {
   code: string
   message: string
   sqlstate?: string
-  /** The server's fields by their letters in the protocol (`S`, `C`, `M`, `D`, `H`, `P`, …), for `database`. */
+  /** The server's fields by their letters in the protocol (`S`, `C`, `M`, `D`, `H`, `P`, …), if it was the server's. */
   fields?: Record<string, string>
+  /** JSON: why and who holds, for `acquire_timeout`; when and why, for `force_released`. */
+  details?: string
+  /** What Node calls the operating system's error: `ECONNREFUSED`, … */
+  errno?: string
 }
 
 /** One column of a result, with `pg`'s names. */
@@ -33,16 +30,21 @@ export interface NativeField {
 }
 
 /**
- * What a query is settled with: the answer's place in the batch, then for each of its results the command tag
- * (`INSERT 0 5`, `CREATE TABLE`; empty for an empty query) and the number of its shape (-1 = no columns): the same
- * number is the same list of columns. The rows stay in the addon until `pack` gets them, while the batch is settled.
+ * What a query is settled with, or a part of it if there is much: its place in the batch; 1 if its first result goes on
+ * with the last one of the part before; then for each result the command tag (`INSERT 0 5`, `CREATE TABLE`; empty for an
+ * empty query; null if the result is not over) and the number of its shape (-1 = no columns): the same number is the same
+ * list of columns. The rows stay in the addon until `pack` gets them, while the batch is settled; then they are gone.
  */
-export type Delivered = (number | string)[]
+export type Delivered = (number | string | null)[]
 
 /** Parameters as `lib/values.js` makes them of any value (src/params.rs takes them): text, binary, NULL. */
 export type Params = (string | Buffer | null)[]
 
-/** A thread's end of the addon. `settle` gets batches of `[ticket, error, value, …]`. */
+/**
+ * A thread's end of the addon. `settle` gets batches of `[ticket, error, value, …]` for what was asked, and in
+ * between `[-1 - number, kind, value, …]` for what was not: `events` (to be taken with `events()`), `notice`,
+ * `notification`. It must not throw.
+ */
 export class EventLoop {
   constructor(settle: (batch: any[]) => void)
   /** The columns of a result of the batch that is being settled. */
@@ -54,15 +56,84 @@ export class EventLoop {
   pack(answer: number, result: number, kinds: Uint8Array, ints: Int32Array, doubles: Float64Array): string
 }
 
+/** A pool of this thread. Members are numbers: one for each session that was lent, until it is forgotten. */
 export class NativePool {
-  /** `fields` replace parts of `dsn`; `options` are Node's names of leakpool's options. Throws a NativeError. */
-  constructor(loop: EventLoop, dsn: string, fields: [string, string][], options: [string, boolean | number | string][])
-  /** The number of the member (the session, for its whole life) that is lent now, or -1 if none is idle. */
-  tryAcquire(): number
-  /** Settled with a member's number. */
-  acquire(ticket: number): void
-  /** Throws a NativeError (`force_released`) if it had been taken back before; it is released all the same. */
-  release(member: number, broken: boolean): void
-  /** Settled with Delivered. Without parameters (`null`) by the simple protocol, else by the extended one. */
-  submit(member: number, ticket: number, text: string, params: Params | null): void
+  /**
+   * `number`: what the pool is called when it is told something. `fields` replace parts of `dsn`; `defaults` stand in for
+   * variables of the environment; `options` are Node's names of leakpool's options. Throws a NativeError.
+   */
+  constructor(
+    loop: EventLoop,
+    number: number,
+    dsn: string,
+    fields: [string, string][],
+    defaults: [string, string][],
+    options: [string, boolean | number | string][],
+    clock: ManualClock | null,
+  )
+  readonly name: string
+
+  /** The member that is lent now, or -1 if none is idle. `later`: `locate` tells its line. */
+  tryAcquire(later: boolean): number
+  /** Settled with a member. Negative numbers: nothing said. */
+  acquire(ticket: number, later: boolean, label: string | null, expectedMs: number, timeoutMs: number): void
+  /** Nobody waits any more: settled with an error, unless it is about to be settled anyway (false). */
+  cancelAcquire(ticket: number): boolean
+  /** 0: it was the holder's; 1: it had been taken back before; 2: there was nothing to release. */
+  release(member: number, broken: boolean): number
+  /** The member's object was collected while it was out. */
+  abandon(member: number): void
+  /** There is no object for it any more: the number may come again. */
+  forget(member: number): void
+  /** `[function, file, line, function, …]`, innermost first. */
+  locate(member: number, frames: (string | number)[]): void
+
+  /** Settled with Delivered. Without parameters (`null`) by the simple protocol. One at a time for each member. */
+  submit(member: number, ticket: number, text: string, params: Params | null, cached: boolean): void
+  cancel(member: number): void
+  listen(member: number): void
+  setPassword(password: string): void
+
+  /** JSON: events since the last call. */
+  events(): string
+  /** Members whose session has ended, each once. */
+  ended(): number[]
+  /** Settled with JSON: who still held. Negative: the option's limit. */
+  close(ticket: number, limitMs: number): void
+
+  /** 0: connections; 1: idle ones; 2: acquires that wait. */
+  count(what: 0 | 1 | 2): number
+  status(): string
+  metrics(): string
+  checkouts(): string
+  leaks(): string
+  sites(): string
+  siteOf(id: string): string | null
+  report(): string
+  openmetrics(): string
+  checkoutId(member: number): string | null
+  processId(member: number): number | null
+  transactionStatus(member: number): string | null
+  parameter(member: number, name: string): string | null
+  /** Throws a NativeError. */
+  forceRelease(id: string): string
+  reconfigure(options: [string, boolean | number | string][]): void
+  resize(max: number): void
+  /** How many frames of a stack are wanted; 0 = none. */
+  depth(): number
+  /** Waits, blocking, until all events have arrived here. */
+  flush(limitMs: number): boolean
 }
+
+/** A clock that stands still until it is moved. */
+export class ManualClock {
+  constructor()
+  advance(millis: number): void
+}
+
+/** The nearest known option, or the empty text. */
+export function nearestOption(name: string): string
+export function optionNames(): string[]
+/** True for a parameter of connection strings that the core understands, or refuses with a reason. */
+export function isConnectionParameter(name: string): boolean
+export function setLogLevel(level: string): void

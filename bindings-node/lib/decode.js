@@ -43,9 +43,6 @@ const MANY = 64
  *
  * Takes rows of the next piece out of `ints`, `doubles` and `text` and adds them to `rows`.
  * @typedef {(ints: Int32Array, doubles: Float64Array, text: string, rows: any[], parsers: Function[]) => void} Decoder
- *
- * Packs the next rows into the two arrays and gives their texts.
- * @typedef {(kinds: Uint8Array, ints: Int32Array, doubles: Float64Array) => string} Read
  */
 
 /**
@@ -208,16 +205,18 @@ class RowReader {
   /**
    * Adds all rows that are there to `rows`. What a parser throws passes through.
    *
-   * @param {Read} read
+   * @param {Pick<import('../native').EventLoop, 'pack'>} loop
+   * @param {number} answer
+   * @param {number} result
    * @param {any[]} rows
    */
-  take(read, rows) {
+  take(loop, answer, result, rows) {
     const scratch = shared.taken ? new Scratch() : shared
     const { ints, doubles } = scratch
     scratch.taken = true
     try {
       for (;;) {
-        const text = read(this.plan.forAddon, ints, doubles)
+        const text = loop.pack(answer, result, this.plan.forAddon, ints, doubles)
         const failed = ints[1]
         const more = ints[2]
         if (ints[0] > 0) this.plan.decoderFor(ints[0])(ints, doubles, text, rows, this.parsers)

@@ -111,10 +111,13 @@ fn fields_of_driver<'env>(env: Env, db: &DbError) -> Result<Object<'env>> {
     Ok(object)
 }
 
-/// What a function returns to have the plain object thrown.
+/// What a function returns to have it thrown: an `Error` whose `native` is the plain object, since Node-API's wrapper
+/// throws errors alone.
 pub(crate) fn thrown(env: Env, error: &leakpool::Error) -> Error {
-    match to_js(env, error) {
-        Ok(object) => Error::from(object.to_unknown()),
-        Err(e) => e,
-    }
+    let make = || {
+        let mut thrown = env.create_error(Error::new(Status::GenericFailure, error.message()))?;
+        thrown.set("native", to_js(env, error)?)?;
+        Ok(Error::from(thrown.to_unknown()))
+    };
+    make().unwrap_or_else(|e: Error| e)
 }

@@ -28,6 +28,8 @@ pub(crate) struct Finished {
 
 pub(crate) enum Outcome {
     Answered(Delivered),
+    /// A part of an answer: its ticket is not settled yet.
+    Part(Delivered),
     Acquired(Lent),
     Json(String),
 }
@@ -188,12 +190,16 @@ impl EventLoop {
             let ticket = i64::from(finished.ticket);
             match finished.outcome {
                 Ok(outcome) => {
+                    // A part leaves its ticket open.
+                    let open = matches!(outcome, Outcome::Part(_));
                     let value = match outcome {
-                        Outcome::Answered(delivered) => self.batch.put(&env, delivered)?.to_unknown(),
+                        Outcome::Answered(delivered) | Outcome::Part(delivered) => {
+                            self.batch.put(&env, delivered)?.to_unknown()
+                        }
                         Outcome::Acquired(lent) => lent.hand_out(env).into_unknown(&env)?,
                         Outcome::Json(text) => text.into_unknown(&env)?,
                     };
-                    put(ticket, null()?, value)?;
+                    put(ticket, if open { false.into_unknown(&env)? } else { null()? }, value)?;
                 }
                 Err(e) => put(ticket, error::to_js(env, &e)?.to_unknown(), null()?)?,
             }

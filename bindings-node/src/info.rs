@@ -102,6 +102,7 @@ pub(crate) fn checkout(info: &CheckoutInfo, told: Told<'_>) -> Value {
         "verdict": info.verdict.name(),
         "reason": reason,
         "reported": info.reported,
+        "ownerEnded": info.owner_ended,
         "listening": info.listening,
         "expectedDurationMs": info.expected.map(ms),
         "lastSql": info.last_sql.as_ref().map(|sql| json!({ "text": sql.text, "ageMs": ms(sql.age) })),
@@ -234,7 +235,10 @@ pub(crate) fn event(event: &Event, told: Told<'_>) -> Value {
             json!({ "reason": reason.name(), "processID": backend_pid })
         }
         EventData::Connect { backend_pid, took } => json!({ "processID": backend_pid, "tookMs": ms(*took) }),
-        EventData::Acquire { id, waited, .. } => json!({ "id": id.to_string(), "waitedMs": ms(*waited) }),
+        EventData::Acquire { id, site: then, waited } => {
+            let acquired_at = site_now(then, *id, told);
+            json!({ "id": id.to_string(), "waitedMs": ms(*waited), "site": site(&acquired_at) })
+        }
         EventData::Release { id, held } => json!({ "id": id.to_string(), "heldMs": ms(*held) }),
         // `EventData` may grow; the core's own lists are what has to be complete.
         _ => json!({}),

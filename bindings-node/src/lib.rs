@@ -19,3 +19,4 @@ mod pool;
 mod pool_info;
 mod query;
 mod rows;
+mod testing;

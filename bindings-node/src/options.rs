@@ -1,6 +1,9 @@
 //! Options and connection parameters, from the plain lists that `lib/options.js` makes.
 
-use leakpool::{ConnectConfig, LeakPolicy, Names, OptionSpec, OptionValue, Result, Settings, StackCapture};
+use leakpool::{
+    ConnectConfig, Error, ErrorCode, LeakPolicy, Names, OptionSpec, OptionValue, Result, Settings,
+    StackCapture,
+};
 use napi::bindgen_prelude::Either3;
 use napi_derive::napi;
 
@@ -28,7 +31,24 @@ pub(crate) fn apply(settings: &mut Settings, given: Vec<(String, Given)>) -> Res
 pub(crate) fn settings(given: Vec<(String, Given)>) -> Result<Settings> {
     let mut settings = Settings::defaults(Names::Node);
     apply(&mut settings, given)?;
+    settings.validate().map_err(in_words_of_node)?;
     Ok(settings)
+}
+
+/// An error that names options, by the names that they have here.
+pub(crate) fn in_words_of_node(e: Error) -> Error {
+    if e.code() != ErrorCode::InvalidOption {
+        return e;
+    }
+    let boundary = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    let words = e.message().split_inclusive(boundary).map(|piece| {
+        let word = piece.trim_end_matches(boundary);
+        match leakpool::OPTIONS.iter().find(|spec| spec.name == word) {
+            Some(spec) => format!("{}{}", spec.node, &piece[word.len()..]),
+            None => piece.to_owned(),
+        }
+    });
+    Error::new(ErrorCode::InvalidOption, words.collect::<String>())
 }
 
 /// How many frames JavaScript captures.
@@ -65,6 +85,12 @@ pub fn nearest_option(name: String) -> String {
             None => String::new(),
         },
     }
+}
+
+/// True for a parameter of connection strings that is understood, or refused with a reason.
+#[napi(catch_unwind)]
+pub fn is_connection_parameter(name: String) -> bool {
+    ConnectConfig::is_parameter(&name)
 }
 
 /// The names of all options.

@@ -86,7 +86,8 @@ impl PoolState {
                     self.let_go(env, member);
                 }
             }
-            if let EventData::Remove { .. } = &event.data {
+            // An idle session that dies is an error first, and is removed then.
+            if let EventData::Remove { .. } | EventData::Error { code: ErrorCode::ConnectionLost, .. } = &event.data {
                 value["members"] = self.ended(env).into();
             }
             list.push(value);
@@ -267,7 +268,7 @@ impl JsPool {
         if let Some((task, ticket)) = running {
             self.0.home.cancel(task);
             let e = Error::new(ErrorCode::ConnectionLost, "Connection terminated");
-            self.0.finish(ticket, false, Err(e));
+            self.0.finish(ticket, true, Err(e));
         }
         match Rc::try_unwrap(connection) {
             Ok(connection) => u32::from(connection.release_checked(broken).is_err()),
@@ -316,6 +317,7 @@ impl JsPool {
     #[napi(catch_unwind)]
     pub fn submit(
         &self,
+        env: Env,
         member: u32,
         ticket: u32,
         text: String,
@@ -330,17 +332,20 @@ impl JsPool {
             state.finish(ticket, false, Err(e));
             return Ok(());
         };
+        // Its member may be taken back, and hold nothing any more, before the answer is there.
+        state.home.hold(env);
         let home = state.home.clone();
         let task = home.spawn(async move {
             let number = state.number;
             let noticed = |notice| state.home.tell(number, News::Notice(member, notice));
-            let outcome = query::run(&connection, asked, noticed).await;
+            let part = |delivered| state.finish(ticket, false, Ok(Outcome::Part(delivered)));
+            let outcome = query::run(&connection, asked, noticed, part).await;
             // Before JavaScript hears of it: it may release.
             drop(connection);
             if let Some(member) = state.members.borrow_mut().get_mut(member) {
                 member.running = None;
             }
-            state.finish(ticket, false, outcome.map(Outcome::Answered));
+            state.finish(ticket, true, outcome.map(Outcome::Answered));
         });
         if let (Some(task), Some(member)) = (task, self.0.members.borrow_mut().get_mut(member)) {
             member.running = Some((task, ticket));

@@ -139,7 +139,7 @@ impl JsPool {
             options::apply(&mut settings, given)?;
             self.0.pool.reconfigure(settings.leak)
         };
-        change().map_err(|e| error::thrown(env, &e))
+        change().map_err(|e| error::thrown(env, &options::in_words_of_node(e)))
     }
 
     /// Another `max`.
@@ -150,7 +150,7 @@ impl JsPool {
             options::apply(&mut settings, vec![("max".into(), Either3::B(max))])?;
             self.0.pool.resize(settings.pool.max_size)
         };
-        change().map_err(|e| error::thrown(env, &e))
+        change().map_err(|e| error::thrown(env, &options::in_words_of_node(e)))
     }
 
     /// How much of the stack is captured now: frames, 0 = nothing.

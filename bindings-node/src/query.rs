@@ -17,11 +17,12 @@ pub(crate) struct Asked {
     pub(crate) cached: bool,
 }
 
-/// Asks and reads the answer.
+/// Asks and reads the answer: what it returns is the rest of it after `part`.
 pub(crate) async fn run(
     connection: &Rc<Connection>,
     asked: Asked,
     noticed: impl FnMut(Notice),
+    part: impl FnMut(Delivered),
 ) -> Result<Delivered> {
     let exchange = connection.exchange();
     let answers = match &asked.params {
@@ -31,5 +32,5 @@ pub(crate) async fn run(
             exchange.extended(&Query::new(&asked.text).params(&params).cached(asked.cached)).await?
         }
     };
-    rows::read(answers, noticed).await
+    rows::read(answers, noticed, part).await
 }

@@ -3,7 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use leakpool::Result;
 use leakpool::exchange::{Answers, Block, Column, Ending, Notice, Tag};
@@ -12,35 +15,106 @@ use napi::{Env, JsString};
 
 use crate::pack::{Mismatch, Rows, Text};
 
-/// All results of one query.
-pub(crate) struct Delivered(Vec<One>);
+/// Results of one query: all of them, or a part, if there is much.
+#[derive(Default)]
+pub(crate) struct Delivered {
+    /// The first one goes on with the last one of the part before.
+    continues: bool,
+    results: Vec<One>,
+}
 
 struct One {
-    tag: Option<Tag>,
+    ended: Ended,
     /// `None` for a command that returns none.
     rows: Option<Rows>,
 }
 
-/// Reads an answer to its end. `noticed` is told of each notice on the way.
-pub(crate) async fn read(mut answers: Answers, mut noticed: impl FnMut(Notice)) -> Result<Delivered> {
-    let mut all = Vec::with_capacity(1);
-    let mut rows: Option<Rows> = None;
-    while let Some(block) = answers.next_block().await {
-        match block? {
-            Block::Columns(columns) => rows = Some(Rows::new(columns)),
+/// How a result ended.
+enum Ended {
+    /// Not yet.
+    Open,
+    /// Without a tag: the text was empty.
+    Empty,
+    Complete(Tag),
+}
+
+/// So much is worth a part of its own when nothing more is there yet: JavaScript decodes it while more is on its way.
+const SOME: usize = 32 * 1024;
+/// So much is not exceeded however fast it comes: JavaScript has other things to do in between.
+const MUCH: usize = 256 * 1024;
+
+#[derive(Default)]
+struct Collected {
+    delivered: Delivered,
+    /// The rows of the result that is not over.
+    rows: Option<Rows>,
+    /// They go on with those of the part before.
+    continues: bool,
+    /// Bytes of rows.
+    size: usize,
+}
+
+impl Collected {
+    fn add(&mut self, block: Block, noticed: &mut impl FnMut(Notice)) {
+        match block {
+            Block::Columns(columns) => self.rows = Some(Rows::new(columns)),
             Block::Rows(block) => {
-                if let Some(rows) = rows.as_mut() {
+                self.size += block.messages().len();
+                if let Some(rows) = self.rows.as_mut() {
                     rows.push(block);
                 }
             }
-            Block::End(Ending::Complete(tag)) => all.push(One { tag: Some(tag), rows: rows.take() }),
-            Block::End(Ending::Suspended | Ending::EmptyQuery) => {
-                all.push(One { tag: None, rows: rows.take() })
-            }
+            Block::End(Ending::Complete(tag)) => self.end(Ended::Complete(tag)),
+            Block::End(Ending::Suspended | Ending::EmptyQuery) => self.end(Ended::Empty),
             Block::Notice(notice) => noticed(notice),
         }
     }
-    Ok(Delivered(all))
+
+    fn end(&mut self, ended: Ended) {
+        self.delivered.continues |= std::mem::take(&mut self.continues);
+        let rows = self.rows.take();
+        self.delivered.results.push(One { ended, rows });
+    }
+
+    /// What is there so far.
+    fn part(&mut self) -> Delivered {
+        self.size = 0;
+        if let Some(rows) = self.rows.take() {
+            let more = Rows::new(rows.columns().clone());
+            self.rows = Some(rows);
+            self.end(Ended::Open);
+            self.rows = Some(more);
+            self.continues = true;
+        }
+        std::mem::take(&mut self.delivered)
+    }
+}
+
+/// Reads an answer to its end. `noticed` is told of each notice on the way; `part` gets what is there when it is much.
+pub(crate) async fn read(
+    mut answers: Answers,
+    mut noticed: impl FnMut(Notice),
+    mut part: impl FnMut(Delivered),
+) -> Result<Delivered> {
+    let mut all = Collected::default();
+    loop {
+        let next = poll_fn(|cx| {
+            if all.size >= MUCH {
+                part(all.part());
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let next = pin!(answers.next_block()).poll(cx);
+            if next.is_pending() && all.size >= SOME {
+                part(all.part());
+            }
+            next
+        });
+        match next.await {
+            Some(block) => all.add(block?, &mut noticed),
+            None => return Ok(all.delivered),
+        }
+    }
 }
 
 /// The most shapes that are known by a number.
@@ -78,17 +152,22 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Puts an answer in and describes it: its place, then for each result its tag and the number of its columns' list
-    /// (-1 = no columns).
+    /// Puts an answer in and describes it: its place; 1 if its first result goes on with the last one of the part
+    /// before; then for each result its tag (null: it is not over) and the number of its columns' list (-1 = no columns).
     pub(crate) fn put<'env>(&self, env: &'env Env, delivered: Delivered) -> napi::Result<Array<'env>> {
         let mut answers = self.answers.borrow_mut();
-        let mut described = env.create_array(1 + 2 * delivered.0.len() as u32)?;
+        let mut described = env.create_array(2 + 2 * delivered.results.len() as u32)?;
         described.set(0, answers.len() as u32)?;
-        for (n, one) in delivered.0.iter().enumerate() {
-            let tag = one.tag.as_ref().map_or("", Tag::as_str);
+        described.set(1, u32::from(delivered.continues))?;
+        for (n, one) in delivered.results.iter().enumerate() {
+            let at = 2 + 2 * n as u32;
+            match &one.ended {
+                Ended::Open => described.set(at, Null)?,
+                Ended::Empty => described.set(at, "")?,
+                Ended::Complete(tag) => described.set(at, tag.as_str())?,
+            }
             let shape = one.rows.as_ref().map(|rows| self.shapes.borrow_mut().number(rows.columns()));
-            described.set(1 + 2 * n as u32, tag)?;
-            described.set(2 + 2 * n as u32, shape.map_or(-1, i64::from))?;
+            described.set(at + 1, shape.map_or(-1, i64::from))?;
         }
         answers.push(delivered);
         Ok(described)
@@ -106,7 +185,7 @@ impl Batch {
         f: impl FnOnce(&mut Rows) -> napi::Result<T>,
     ) -> napi::Result<T> {
         let mut answers = self.answers.borrow_mut();
-        let one = answers.get_mut(answer as usize).and_then(|answer| answer.0.get_mut(result as usize));
+        let one = answers.get_mut(answer as usize).and_then(|answer| answer.results.get_mut(result as usize));
         let rows = one.and_then(|one| one.rows.as_mut());
         f(rows.ok_or_else(|| {
             Error::from_reason(format!("answer {answer} has no rows in result {result} any more"))

@@ -228,9 +228,54 @@ test('large results', { timeout: 120_000 }, async (t) => {
   assert.deepEqual([wide.rows.length, wide.rows[99_999]], [100_000, {}])
 })
 
+test('a large result comes in parts: the loop turns in between', async (t) => {
+  const { ours } = await peers(t)
+  let turns = 0
+  const timer = setInterval(() => turns++, 1)
+  const { rows } = await ours.query('SELECT n, n::text AS t FROM generate_series(1, 300000) n')
+  clearInterval(timer)
+  assert.equal(rows.length, 300_000)
+  assert.ok(rows.every(({ n, t }, i) => n === i + 1 && t === String(n)))
+  assert.ok(turns > 10, `${turns} turns`)
+  // Several large results, cut anywhere.
+  const sql =
+    'SELECT n FROM generate_series(1, 30000) n; SELECT 1 AS a; SELECT n::text AS t FROM generate_series(1, 30000) n'
+  const [a, b, c] = await ours.query(sql)
+  assert.deepEqual([a.rowCount, b.rowCount, c.rowCount], [30_000, 1, 30_000])
+  assert.deepEqual([a.rows.length, b.rows, c.rows.length], [30_000, [{ a: 1 }], 30_000])
+  assert.deepEqual([a.rows.at(-1), c.rows.at(-1)], [{ n: 30_000 }, { t: '30000' }])
+})
+
+test('what goes wrong in the middle of a large result', async (t) => {
+  const { ours, pool } = await peers(t)
+  await assert.rejects(ours.query('SELECT 1 / (n - 200000) AS n FROM generate_series(1, 300000) n'), { code: '22012' })
+  // A parser that throws late, and what the server says after that.
+  const mine = new Error('mine')
+  let calls = 0
+  const parser = (text) => {
+    calls += 1
+    if (text === '100000') throw mine
+    return text
+  }
+  const types = { getTypeParser: () => parser }
+  for (const end of ['n', 'n / (n - 200000)']) {
+    calls = 0
+    const text = `SELECT n FROM generate_series(1, 300000) n WHERE ${end} IS NOT NULL`
+    assert.equal(await ours.query({ text, types }).then(assert.fail, (e) => e), mine)
+    assert.equal(calls, 100_000)
+  }
+  const late = {
+    text: 'SELECT n, pg_sleep(CASE n WHEN 50000 THEN 60 ELSE 0 END) FROM generate_series(1, 60000) n',
+    query_timeout: 300,
+  }
+  const other = await pool.connect()
+  await assert.rejects(other.query(late), { message: 'Query read timeout' })
+  other.release(true)
+  assert.deepEqual((await ours.query('SELECT 7 AS n')).rows, [{ n: 7 }])
+})
+
 test('text that is no UTF-8', async (t) => {
-  const { theirs, pool: first } = await peers(t)
-  assert.ok(first)
+  const { theirs, ours } = await peers(t)
   await theirs.query('DROP DATABASE IF EXISTS leakpool_ascii')
   await theirs.query("CREATE DATABASE leakpool_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
   const url = new URL(process.env.DATABASE_URL)
@@ -257,12 +302,7 @@ test('text that is no UTF-8', async (t) => {
   }
   await all.cleanup.pop()()
   for (const sql of ['SELECT 1 AS "a\xff"', 'SELECT 1 AS "\ud800"', "SELECT '\ud83d' AS a"]) {
-    same(
-      await both({ theirs, ours: await first.connect().then((c) => (t.after(() => c.release()), c)) }, (client) =>
-        client.query(sql),
-      ),
-      sql,
-    )
+    same(await both({ theirs, ours }, (client) => client.query(sql)), sql)
   }
 })
 

@@ -1,4 +1,4 @@
-"""Rows for the report that all benchmarks share: they are left in target/bench/rows as JSON, and core/benches/report.rs
+"""Rows for the report that all benchmarks share: they are left in target/bench/rows as JSON, and core/benches/render.rs
 renders what is there. The form is that of `Section` and `Row` in core/benches/support/report.rs.
 """
 

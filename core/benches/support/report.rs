@@ -118,18 +118,16 @@ pub fn directory() -> PathBuf {
     tmp.parent().unwrap_or(tmp).join("bench")
 }
 
+/// Renders what has been left there so far.
+pub fn render_all() -> std::io::Result<()> {
+    render(&directory())
+}
+
 const INTRODUCTION: &str = "\
 Ratios of one round are compared, never times of different rounds: the cases run in turn (A B A B, the order
 reversed every other round) after a warm-up, and the median of the ratios is given with its quartiles, the extremes
 and the number of rounds. Where it matters, the rounds come from several starts of the program. A goal is what we
 want, not a test: nothing fails when it is missed.";
-
-/// Renders what is there; tells if that fails.
-pub fn render_or_tell() {
-    if let Err(error) = render(&directory()) {
-        eprintln!("the report could not be written: {error}");
-    }
-}
 
 fn render(dir: &Path) -> std::io::Result<()> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir.join("rows"))?.flatten().map(|e| e.path()).collect();

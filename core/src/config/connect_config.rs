@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use super::choice::choices;
-use super::parameters::{Given, Origin};
+use super::parameters::{self, Given, Origin};
 use super::{build, dsn};
 use crate::error::{Error, Result};
 
@@ -315,6 +315,18 @@ impl ConnectConfig {
         given.add_environment(environment)?;
         let home = environment("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
         build::build(&given, home)
+    }
+
+    /// For hosts whose ecosystem ignores what it does not know in a connection string: true for a parameter that is
+    /// understood, or refused because ignoring it would weaken the connection.
+    ///
+    /// ```
+    /// use leakpool::ConnectConfig;
+    /// assert!(ConnectConfig::is_parameter("application_name") && ConnectConfig::is_parameter("sslcrl"));
+    /// assert!(!ConnectConfig::is_parameter("schema"));
+    /// ```
+    pub fn is_parameter(name: &str) -> bool {
+        parameters::means_something(name)
     }
 
     /// What is sent to one server. The stream is encrypted by then if it is going to be, so that for

@@ -143,6 +143,11 @@ impl Given {
     }
 }
 
+/// True for what is understood, and for what is refused with a reason.
+pub(super) fn means_something(name: &str) -> bool {
+    known(name).is_ok() || REFUSED.iter().any(|(refused, _)| *refused == name)
+}
+
 /// The table's own string for a name.
 pub(super) fn known(name: &str) -> Result<&'static str> {
     // Other drivers' spellings of the same thing.

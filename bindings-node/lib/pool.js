@@ -1,0 +1,662 @@
+'use strict'
+// The pool: pg.Pool's interface over the addon, which lends, takes back and watches. Events that the core tells are in
+// events.js, what is only looked at in views.js.
+
+const { AsyncResource } = require('node:async_hooks')
+const { EventEmitter } = require('node:events')
+const { binding, loop, ticketFor, numberFor } = require('./native')
+const { prepare } = require('./options')
+const { Client, MAKER, released, tell } = require('./client')
+const { Request, readQuery } = require('./request')
+const { capture, format, isOld, lookLater, time } = require('./stack')
+const { sessionEnded, told } = require('./events')
+const views = require('./views')
+const errors = require('./errors')
+
+/** @typedef {import('./client').LentClient} LentClient */
+
+const NOOP = () => {}
+
+/**
+ * What the pool knows of a connection besides its client. While the client is out nothing here holds it, so that the
+ * garbage collector can show that nobody else does.
+ */
+class Entry {
+  /**
+   * @param {number} member
+   * @param {LentClient} client
+   */
+  constructor(member, client) {
+    this.member = member
+    /** Strongly: while it is idle, or when its holder may have good reasons to have no reference. @type {LentClient | null} */
+    this.client = client
+    this.weak = new WeakRef(client)
+    /** Tells it from an entry of the same number before or after. */
+    this.token = {}
+    /** Lent, and not given back. */
+    this.out = false
+    /** Held strongly until its release. */
+    this.kept = false
+    /** Its stack, until it is formatted. @type {import('./stack').Stack | undefined} */
+    this.captured = undefined
+    this.tick = 0
+    this.since = 0
+    this.born = Date.now()
+    /** The session has ended, and `remove` was told. */
+    this.gone = false
+  }
+}
+
+/**
+ * Clients that were collected. Not even entries are held here: those of idle connections hold their clients.
+ * @type {FinalizationRegistry<{ pool: WeakRef<Pool>, member: number, token: object }>}
+ */
+const collected = new FinalizationRegistry(({ pool, member, token }) => pool.deref()?._collected(member, token))
+
+/** An acquire that waits. */
+class Acquire {
+  /**
+   * @param {Pool} pool
+   * @param {import('./stack').Stack | undefined} captured
+   * @param {boolean} keep
+   * @param {(error: Error | null, client?: LentClient) => void} done
+   */
+  constructor(pool, captured, keep, done) {
+    this.pool = pool
+    this.captured = captured
+    this.keep = keep
+    this.done = done
+    /** @type {(() => void) | null} */
+    this.stopListening = null
+    /** @type {{ reason: any } | null} */
+    this.aborted = null
+  }
+
+  /**
+   * @param {import('../native').NativeError | null} error
+   * @param {number} member
+   */
+  settled(error, member) {
+    this.stopListening?.()
+    if (error !== null) {
+      this.done(this.aborted === null ? this.pool._error(error) : this.aborted.reason)
+      return
+    }
+    const { pool, aborted, done } = this
+    if (aborted !== null) {
+      pool._admit(member, this.captured, this.keep, (_, client) => {
+        client?.release()
+        done(aborted.reason)
+      })
+      return
+    }
+    pool._admit(member, this.captured, this.keep, done)
+  }
+}
+
+class Pool extends EventEmitter {
+  /** @param {any} [options] as for pg.Pool, and leakpool's own */
+  constructor(options) {
+    super()
+    const { dsn, fields, defaults, own, config } = prepare(options)
+    const clock = config.clock
+    if (clock != null && !(clock instanceof binding.ManualClock)) {
+      throw errors.invalidArgument('clock', clock, 'must be a ManualClock of leakpool/testing')
+    }
+    this.options = views.shownOptions(config)
+    this.log = this.options.log ?? NOOP
+    this.Promise = Promise
+    this.ending = false
+    this.ended = false
+    /** @type {(Entry | undefined)[]} By their members' numbers. */
+    this._entries = []
+    this._looking = false
+    this._queryTimeout = Number(config.query_timeout) || 0
+    this._password = typeof config.password === 'function' ? config.password : null
+    this._native = errors.rethrown(
+      () => new binding.NativePool(loop, numberFor(this), dsn, fields, defaults, own, clock ?? null),
+    )
+    this._depth = this._native.depth()
+    /** Only what is not read off the object may be shown by console.log. */
+    for (const name of ['_entries', '_looking', '_queryTimeout', '_password', '_native', '_depth', 'Promise']) {
+      Object.defineProperty(this, name, { enumerable: false })
+    }
+    if (this._password !== null && this.options.min > 0) this._refreshPassword().catch(NOOP)
+  }
+
+  // ---- acquiring ------------------------------------------------------------------------------------------------
+
+  /**
+   * Lends a client: `connect()`, `connect(callback)`, `connect({ label, expectedDurationMs, timeoutMs, signal })`.
+   * @param {any} [options]
+   * @param {any} [callback]
+   * @returns {any}
+   */
+  connect(options, callback) {
+    const depth = this._depth
+    const captured = depth > 0 ? capture(Pool.prototype.connect, depth) : undefined
+    if (options === undefined && callback === undefined) {
+      const member = this.ending ? -1 : this._native.tryAcquire(depth > 0)
+      if (member >= 0) {
+        const entry = this._entries[member]
+        if (entry !== undefined) return Promise.resolve(this._lend(entry, captured))
+        return new Promise((resolve, reject) => {
+          this._admit(member, captured, false, (error, client) => (error ? reject(error) : resolve(client)))
+        }).catch(errors.restack)
+      }
+    }
+    if (typeof options === 'function') {
+      callback = options
+      options = undefined
+    }
+    const wish = acquireOptions(options)
+    if (callback === undefined || callback === null) {
+      return new Promise((resolve, reject) => {
+        this._acquire(captured, wish, (error, client) => (error ? reject(error) : resolve(client)))
+      }).catch(errors.restack)
+    }
+    if (typeof callback !== 'function') throw errors.invalidArgument('callback', callback, 'must be a function')
+    const bound = AsyncResource.bind(callback)
+    this._acquire(captured, wish, (error, client) => {
+      process.nextTick(() => (error ? bound(error, undefined, NOOP) : bound(undefined, client, client?.release)))
+    })
+    return undefined
+  }
+
+  /**
+   * @param {import('./stack').Stack | undefined} captured
+   * @param {Wish | null} wish
+   * @param {(error: Error | null, client?: LentClient) => void} done
+   */
+  _acquire(captured, wish, done) {
+    if (this.ending) {
+      const error = new errors.LeakpoolError(errors.ENDED, 'pool_closed')
+      process.nextTick(done, error)
+      return
+    }
+    if (wish === null) {
+      const member = this._native.tryAcquire(captured !== undefined)
+      if (member >= 0) {
+        this._admit(member, captured, false, done)
+        return
+      }
+    }
+    if (this._password === null) {
+      this._wait(captured, wish, done)
+      return
+    }
+    this._refreshPassword().then(() => this._wait(captured, wish, done), done)
+  }
+
+  /**
+   * @param {import('./stack').Stack | undefined} captured
+   * @param {Wish | null} wish
+   * @param {(error: Error | null, client?: LentClient) => void} done
+   */
+  _wait(captured, wish, done) {
+    const { label = null, expected = -1, timeout = -1, signal } = wish ?? NOTHING
+    if (signal?.aborted) {
+      process.nextTick(done, signal.reason)
+      return
+    }
+    const acquire = new Acquire(this, captured, label !== null || expected >= 0, done)
+    const ticket = ticketFor(acquire)
+    this._native.acquire(ticket, captured !== undefined, label, expected, timeout)
+    if (signal === undefined) return
+    const abort = () => {
+      acquire.aborted = { reason: signal.reason }
+      this._native.cancelAcquire(ticket)
+    }
+    signal.addEventListener('abort', abort, { once: true })
+    acquire.stopListening = () => signal.removeEventListener('abort', abort)
+  }
+
+  /** The password function is asked before each connection that may be made. */
+  async _refreshPassword() {
+    const password = await /** @type {Function} */ (this._password)()
+    if (typeof password !== 'string') throw new TypeError('Password must be a string')
+    this._native.setPassword(password)
+  }
+
+  /**
+   * A member that the addon has lent gets its client, new ones after the hooks for them.
+   * @param {number} member
+   * @param {import('./stack').Stack | undefined} captured
+   * @param {boolean} keep
+   * @param {(error: Error | null, client?: LentClient) => void} done
+   */
+  _admit(member, captured, keep, done) {
+    const known = this._entries[member]
+    if (known !== undefined) {
+      done(null, this._lend(known, captured, keep))
+      return
+    }
+    const client = new Client(MAKER, this, member)
+    const entry = new Entry(member, client)
+    this._entries[member] = entry
+    collected.register(client, { pool: new WeakRef(this), member, token: entry.token })
+    const { onConnect, verify } = this.options
+    const admitted = () => {
+      tell(this, 'connect', client)
+      this._lend(entry, captured, keep)
+      if (!verify) return done(null, client)
+      const { release } = client
+      verify(client, (/** @type {any} */ error) => {
+        if (!error) return done(null, client)
+        release(error)
+        return done(error)
+      })
+    }
+    if (!onConnect) return admitted()
+    this._begin(entry, client, captured, true)
+    new Promise((resolve) => resolve(onConnect(client))).then(admitted, (error) => {
+      client.release(error)
+      done(error)
+    })
+  }
+
+  /**
+   * @param {Entry} entry an idle one
+   * @param {import('./stack').Stack | undefined} captured
+   * @param {boolean} [keep]
+   */
+  _lend(entry, captured, keep = false) {
+    const client = /** @type {LentClient} */ (entry.client ?? entry.weak.deref())
+    this._begin(entry, client, captured, keep)
+    tell(this, 'acquire', client)
+    return client
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {LentClient} client
+   * @param {import('./stack').Stack | undefined} captured
+   * @param {boolean} keep
+   */
+  _begin(entry, client, captured, keep) {
+    entry.out = true
+    entry.kept = keep
+    entry.client = keep ? client : null
+    if (captured !== undefined) {
+      entry.captured = captured
+      entry.tick = time.tick
+      if (!this._looking) {
+        this._looking = true
+        lookLater(this)
+      }
+    }
+    if (this.listenerCount('release') > 0) entry.since = performance.now()
+    client._out = true
+    client._asked = false
+    let out = true
+    client.release = (error) => {
+      if (!out) released()
+      out = false
+      this._release(entry, client, error)
+    }
+    if (client.listenerCount('notification') > 0) client._listen()
+  }
+
+  /**
+   * Its holder may let go of a client and still want it: for its notifications, or because a long use was announced.
+   * @param {LentClient} client
+   */
+  _hold(client) {
+    const entry = this._entries[client._member]
+    if (entry === undefined || !entry.out) return
+    entry.kept = true
+    entry.client = client
+  }
+
+  // ---- releasing ------------------------------------------------------------------------------------------------
+
+  /**
+   * @param {Entry} entry
+   * @param {LentClient} client
+   * @param {any} error
+   */
+  _release(entry, client, error) {
+    const broken = Boolean(error) || client._ending || client._dead !== null
+    const held = entry.since > 0 ? performance.now() - entry.since : undefined
+    client._out = false
+    client._poolUseCount++
+    entry.client = client
+    // What is released in a transaction is told with its line, however young it is.
+    if (client._asked && entry.captured !== undefined && this._native.transactionStatus(entry.member) !== 'I') {
+      this._locate(entry)
+    }
+    entry.captured = undefined
+    entry.since = 0
+    if (broken && client._waiting.length > 0) {
+      client._failWaiting(new errors.LeakpoolError('Connection terminated', 'connection_lost'))
+    }
+    if (!broken && client._active !== null) {
+      // Nobody waits for what runs, but it was asked for: the connection goes back when that is over.
+      client._whenQuiet = () => this._giveBack(entry, false)
+    } else {
+      this._giveBack(entry, broken)
+    }
+    tell(this, 'release', error, client, held)
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {boolean} broken
+   */
+  _giveBack(entry, broken) {
+    entry.out = false
+    this._native.release(entry.member, broken)
+    if (entry.gone) this._forget(entry)
+  }
+
+  /** @param {Entry} entry */
+  _forget(entry) {
+    if (this._entries[entry.member] !== entry) return
+    this._entries[entry.member] = undefined
+    this._native.forget(entry.member)
+  }
+
+  // ---- lines and lost clients -----------------------------------------------------------------------------------
+
+  /**
+   * Formats the stacks of checkouts that are old enough.
+   * @param {number} tick
+   */
+  look(tick) {
+    let young = false
+    for (const entry of this._entries) {
+      if (entry === undefined || entry.captured === undefined) continue
+      if (isOld(entry.tick, tick)) this._locate(entry)
+      else young = true
+    }
+    this._looking = young
+    return young
+  }
+
+  /** Tells the core every line that it does not know. */
+  _locateAll() {
+    for (const entry of this._entries) {
+      if (entry !== undefined && entry.captured !== undefined) this._locate(entry)
+    }
+  }
+
+  /** @param {Entry} entry */
+  _locate(entry) {
+    const { captured } = entry
+    if (captured === undefined) return
+    entry.captured = undefined
+    this._native.locate(entry.member, format(captured))
+  }
+
+  /**
+   * A client was collected: if it was out, nobody will ever release it.
+   * @param {number} member
+   * @param {object} token
+   */
+  _collected(member, token) {
+    const entry = this._entries[member]
+    if (entry === undefined || entry.token !== token) return
+    this._locate(entry)
+    entry.out = false
+    this._native.abandon(entry.member)
+    if (entry.gone) this._forget(entry)
+  }
+
+  /**
+   * An error of the addon, with the lines of the holders that it names.
+   * @param {import('../native').NativeError} native
+   */
+  _error(native) {
+    const error = /** @type {any} */ (errors.fromNative(native))
+    if (Array.isArray(error.holders)) {
+      this._locateAll()
+      for (const holder of error.holders) views.addSite(this._native, holder)
+    }
+    const { revocation } = error
+    if (revocation !== undefined && !revocation.site.known) {
+      // It was taken back before its thread could tell the line.
+      const then = revocation.location
+      this._locateAll()
+      views.addSite(this._native, revocation)
+      error.message = error.message.replace(then, revocation.location)
+    }
+    return error
+  }
+
+  /**
+   * The addon tells on: events, notices, notifications.
+   * @param {string} kind
+   * @param {any} value
+   */
+  told(kind, value) {
+    told(this, kind, value)
+  }
+
+  // ---- conveniences ---------------------------------------------------------------------------------------------
+
+  /**
+   * Runs a query on a client of its own: `query(text | config[, values][, callback])`.
+   * @param {any} text
+   * @param {any} [values]
+   * @param {any} [callback]
+   * @returns {any}
+   */
+  query(text, values, callback) {
+    if (typeof values === 'function') {
+      callback = values
+      values = undefined
+    }
+    const captured = this._depth > 0 ? capture(Pool.prototype.query, this._depth) : undefined
+    if (typeof text === 'function') return refusedFunction(text)
+    if (callback !== undefined && callback !== null) {
+      if (typeof callback !== 'function') throw errors.invalidArgument('callback', callback, 'must be a function')
+      const bound = AsyncResource.bind(callback)
+      this._query(captured, text, values, (result) => bound(undefined, result), bound)
+      return undefined
+    }
+    const promise = new Promise((resolve, reject) => this._query(captured, text, values, resolve, reject))
+    return promise.catch(errors.restack)
+  }
+
+  /**
+   * @param {import('./stack').Stack | undefined} captured
+   * @param {any} text
+   * @param {any} values
+   * @param {(result: any) => void} resolve
+   * @param {(error: any) => void} reject
+   */
+  _query(captured, text, values, resolve, reject) {
+    /** @type {import('./request').Query} */
+    let query
+    try {
+      query = readQuery(text, values, undefined)
+    } catch (error) {
+      process.nextTick(reject, error)
+      return
+    }
+    const run = (/** @type {LentClient} */ client) => {
+      const { release } = client
+      const request = new Request(client, query, query.types ?? client._types)
+      request.resolve = (result) => {
+        release()
+        resolve(result)
+      }
+      request.reject = (error) => {
+        // As in pg: whatever failed, this client is not used again.
+        release(error)
+        reject(error)
+      }
+      client._ask(request, query)
+    }
+    const member = this.ending ? -1 : this._native.tryAcquire(captured !== undefined)
+    const entry = member >= 0 ? this._entries[member] : undefined
+    if (entry !== undefined) return run(this._lend(entry, captured))
+    const done = (/** @type {Error | null} */ error, /** @type {LentClient | undefined} */ client) => {
+      if (error) reject(error)
+      else run(/** @type {LentClient} */ (client))
+    }
+    if (member >= 0) this._admit(member, captured, false, done)
+    else this._acquire(captured, null, done)
+  }
+
+  /**
+   * Lends a client to `fn`, and takes it back whatever happens.
+   * @template T
+   * @param {(client: LentClient) => Promise<T> | T} fn
+   * @param {any} [options] as for connect
+   * @returns {Promise<T>}
+   */
+  withClient(fn, options) {
+    return views.withClient(this, fn, options, Pool.prototype.withClient)
+  }
+
+  /**
+   * Runs `fn` in a transaction: committed when it is done, rolled back when it throws.
+   * @template T
+   * @param {(client: LentClient) => Promise<T> | T} fn
+   * @param {any} [options] as for connect, and `isolationLevel`, `readOnly`, `deferrable`
+   * @returns {Promise<T>}
+   */
+  transaction(fn, options) {
+    return views.transaction(this, fn, options, Pool.prototype.transaction)
+  }
+
+  /**
+   * @param {Function} below
+   * @param {any} options
+   * @returns {Promise<LentClient>}
+   */
+  _connectFrom(below, options) {
+    const captured = this._depth > 0 ? capture(below, this._depth) : undefined
+    return new Promise((resolve, reject) => {
+      const wish = acquireOptions(options)
+      this._acquire(captured, wish, (error, client) =>
+        error ? reject(error) : resolve(/** @type {LentClient} */ (client)),
+      )
+    })
+  }
+
+  // ---- ending ---------------------------------------------------------------------------------------------------
+
+  /**
+   * Closes the pool: idle connections and flagged ones at once, the others when they are released, or after
+   * `closeTimeoutMillis`. Resolves with those who had not released by then, if there are any.
+   * @param {any} [callback]
+   * @returns {any}
+   */
+  end(callback) {
+    if (callback !== undefined && callback !== null && typeof callback !== 'function') {
+      throw errors.invalidArgument('callback', callback, 'must be a function')
+    }
+    const ending = this._end()
+    if (!callback) return ending.catch(errors.restack)
+    const bound = AsyncResource.bind(callback)
+    ending.then(
+      (held) => process.nextTick(bound, undefined, held),
+      (error) => process.nextTick(bound, error),
+    )
+    return undefined
+  }
+
+  /** @returns {Promise<any[] | undefined>} */
+  _end() {
+    this.log('ending')
+    if (this.ending) {
+      return Promise.reject(new errors.LeakpoolError('Called end on pool more than once', 'pool_closed'))
+    }
+    this.ending = true
+    this._locateAll()
+    return new Promise((resolve, reject) => {
+      const settled = (/** @type {import('../native').NativeError | null} */ error, /** @type {string} */ held) => {
+        this.ended = true
+        for (const member of this._native.ended()) sessionEnded(this, member, 'pool_closed', null)
+        if (error !== null) reject(errors.fromNative(error))
+        else resolve(held === '[]' ? undefined : JSON.parse(held))
+      }
+      this._native.close(ticketFor({ settled }), -1)
+    })
+  }
+
+  // ---- looking --------------------------------------------------------------------------------------------------
+
+  get totalCount() {
+    return this._native.count(0)
+  }
+
+  get idleCount() {
+    return this._native.count(1)
+  }
+
+  get waitingCount() {
+    return this._native.count(2)
+  }
+
+  get expiredCount() {
+    return views.expiredCount(this)
+  }
+
+  get name() {
+    return this._native.name
+  }
+}
+
+/**
+ * What an acquire says about itself, as the addon takes it.
+ * @typedef {{ label?: string | null, expected?: number, timeout?: number, signal?: AbortSignal }} Wish
+ */
+
+/** @type {Wish} */
+const NOTHING = {}
+
+/**
+ * @param {any} options
+ * @returns {Wish | null}
+ */
+function acquireOptions(options) {
+  if (options === undefined || options === null) return null
+  if (typeof options !== 'object') {
+    throw errors.invalidArgument('options', options, 'must be a function (the callback) or an object')
+  }
+  /** @type {Wish} */
+  const wish = {}
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined) continue
+    switch (name) {
+      case 'label':
+        if (typeof value !== 'string') throw errors.invalidArgument(name, value, 'must be a string')
+        wish.label = value
+        break
+      case 'expectedDurationMs':
+      case 'timeoutMs':
+        if (typeof value !== 'number' || !(value >= 0)) {
+          throw errors.invalidArgument(name, value, 'must be a number of milliseconds, 0 or more')
+        }
+        wish[name === 'timeoutMs' ? 'timeout' : 'expected'] = value
+        break
+      case 'signal':
+        if (!(value instanceof AbortSignal)) throw errors.invalidArgument(name, value, 'must be an AbortSignal')
+        wish.signal = value
+        break
+      case 'isolationLevel':
+      case 'readOnly':
+      case 'deferrable':
+        break
+      default:
+        throw errors.invalidArgument(name, value, 'is nothing that connect() takes')
+    }
+  }
+  return wish
+}
+
+/** @param {Function} callback */
+function refusedFunction(callback) {
+  const error = new Error('Passing a function as the first parameter to pool.query is not supported')
+  setImmediate(() => callback(error))
+  return undefined
+}
+
+views.install(Pool)
+
+/** @typedef {InstanceType<typeof Pool>} ThePool */
+
+module.exports = { Pool, Entry }
