@@ -10,7 +10,7 @@ SHELL_SCRIPTS = .ci/run $(shell grep -lE '^\#!.*\bbash|^\# shellcheck shell=bash
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do \
-	  printf '  make %-13s %s\n' "$$target" "$$text"; done
+	  printf '  make %-20s %s\n' "$$target" "$$text"; done
 
 demo: postgres ## show a leak being found and taken back, against a throw-away server
 	@tests/with-postgres cargo run -q -p leakpool --example story
@@ -38,6 +38,9 @@ $(NODE_MODULES): bindings-node/package-lock.json
 	cd bindings-node && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
+demo-python: postgres ## the same story told in Python, on threads and on asyncio
+	@python=$$(scripts/build-python) && "$$python" -m leakpool demo
+
 test: postgres pgbouncer c-tools ## run every test, against a throw-away server and PgBouncer
 	tests/test-with-postgres.sh
 	tests/with-postgres tests/with-pgbouncer cargo test --workspace
@@ -45,6 +48,12 @@ test: postgres pgbouncer c-tools ## run every test, against a throw-away server 
 
 test-c: postgres c-tools ## run the C tests: as they are, under valgrind, and under AddressSanitizer and UBSan
 	tests/with-postgres tests/c/run
+
+wheel: ## build the Python wheel and source distribution into target/python/dist
+	scripts/wheel-python
+
+test-python-install: postgres ## the wheel in an empty environment without Rust: the README's examples and the demo
+	tests/with-postgres scripts/test-python-install
 
 header: ## make include/leakpool.h, the list of symbols and the test of layouts from ffi/src
 	LEAKPOOL_WRITE=1 cargo test -q -p leakpool-ffi --test header --test layout
@@ -101,4 +110,4 @@ pgbouncer:
 c-tools:
 	@scripts/ensure-c-tools
 
-.PHONY: help demo demo-c demo-node npm-pack test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
+.PHONY: help demo demo-c demo-python wheel test-python-install bench-python demo-node npm-pack test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
