@@ -110,4 +110,4 @@ pgbouncer:
 c-tools:
 	@scripts/ensure-c-tools
 
-.PHONY: help demo demo-c demo-python wheel test-python-install bench-python demo-node npm-pack test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
+.PHONY: help demo demo-c demo-python wheel test-python-install demo-node npm-pack test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
