@@ -178,7 +178,7 @@ class Dialect(PGDialect_psycopg):
             return _leakpool.Connection.connect(**parameters)
         with self._lock:
             if self._pool is None:
-                self._pool = _leakpool.Pool(kwargs=parameters, **{"name": "sqlalchemy", **self._pool_options, **self._given})
+                self._pool = _leakpool.Pool(kwargs=parameters, **{**self._pool_options, **self._given})
             pool = self._pool
         return pool.getconn()
 
@@ -305,9 +305,7 @@ class AsyncDialect(Dialect, PGDialectAsync_psycopg):
 
     async def _checkout(self, parameters: Mapping[str, Any]) -> Any:
         if self._pool is None:
-            pool: Any = _leakpool.AsyncPool(
-                kwargs=parameters, open=False, **{"name": "sqlalchemy", **self._pool_options, **self._given}
-            )
+            pool: Any = _leakpool.AsyncPool(kwargs=parameters, open=False, **{**self._pool_options, **self._given})
             self._pool = pool
             await pool.open()
         return await self._pool.getconn()
