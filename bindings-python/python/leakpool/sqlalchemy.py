@@ -19,20 +19,14 @@ from __future__ import annotations
 
 import collections
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import leakpool as _leakpool
 from sqlalchemy import exc
 from sqlalchemy.dialects.postgresql import CIDR, INET
-from sqlalchemy.dialects.postgresql.psycopg import (
-    AsyncAdapt_psycopg_connection,
-    AsyncAdapt_psycopg_cursor,
-    AsyncAdapt_psycopg_ss_cursor,
-    PGDialect_psycopg,
-    PGDialectAsync_psycopg,
-    PsycopgAdaptDBAPI,
-)
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg, PGDialectAsync_psycopg
+from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import memoized_property, update_copy
 from sqlalchemy.util.concurrency import await_only
@@ -239,42 +233,163 @@ class Dialect(PGDialect_psycopg):
         raise exc.InvalidRequestError("postgresql+leakpool does not support two-phase commits")
 
 
-class _AsyncCursor(AsyncAdapt_psycopg_cursor):
-    __slots__ = ()
+class _AsyncCursor:
+    """An async cursor as SQLAlchemy's greenlets want it: its methods wait. All rows are there after `execute`."""
 
-    async def _execute_async(self, operation: Any, parameters: Any) -> Any:
-        if parameters is None:
-            result = await self._cursor.execute(operation)
-        else:
-            result = await self._cursor.execute(operation, parameters)
-        if not self.server_side and self._cursor.description is not None:
+    server_side = False
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+        self._rows: collections.deque[Any] = collections.deque()
+
+    @property
+    def description(self) -> Any:
+        return self._cursor.description
+
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount  # type: ignore[no-any-return]
+
+    @property
+    def arraysize(self) -> int:
+        return self._cursor.arraysize  # type: ignore[no-any-return]
+
+    @arraysize.setter
+    def arraysize(self, size: int) -> None:
+        self._cursor.arraysize = size
+
+    def execute(self, operation: Any, parameters: Any = None) -> Any:
+        return await_only(self._execute(operation, parameters))
+
+    async def _execute(self, operation: Any, parameters: Any) -> Any:
+        await self._cursor.execute(operation, parameters)
+        if self._cursor.description is not None:
             self._rows = collections.deque(await self._cursor.fetchall())
-        return result
+        return self
+
+    def executemany(self, operation: Any, parameters: Any) -> Any:
+        return await_only(self._cursor.executemany(operation, parameters))
+
+    def nextset(self) -> bool | None:
+        more = self._cursor.nextset()
+        if more and self._cursor.description is not None:
+            self._rows = collections.deque(await_only(self._cursor.fetchall()))
+        return more  # type: ignore[no-any-return]
+
+    def setinputsizes(self, *sizes: Any) -> None:
+        """Means nothing here."""
+
+    def fetchone(self) -> Any:
+        return self._rows.popleft() if self._rows else None
+
+    def fetchmany(self, size: int | None = None) -> list[Any]:
+        wanted = self.arraysize if size is None else size
+        return [self._rows.popleft() for _ in range(min(wanted, len(self._rows)))]
+
+    def fetchall(self) -> list[Any]:
+        rows = list(self._rows)
+        self._rows.clear()
+        return rows
+
+    def __iter__(self) -> Iterator[Any]:
+        while self._rows:
+            yield self._rows.popleft()
+
+    def close(self) -> None:
+        self._rows.clear()
+        # The rest of closing never waits.
+        self._cursor._close()
+
+    async def _async_soft_close(self) -> None:
+        """Nothing is kept open."""
 
 
-class _AsyncServerCursor(AsyncAdapt_psycopg_ss_cursor, _AsyncCursor):
+class _AsyncServerCursor(_AsyncCursor):
+    """One whose rows stay on the server until they are fetched."""
+
+    server_side = True
+
+    async def _execute(self, operation: Any, parameters: Any) -> Any:
+        await self._cursor.execute(operation, parameters)
+        return self
+
+    def fetchone(self) -> Any:
+        return await_only(self._cursor.fetchone())
+
+    def fetchmany(self, size: int | None = None) -> Any:
+        return await_only(self._cursor.fetchmany(self.arraysize if size is None else size))
+
+    def fetchall(self) -> Any:
+        return await_only(self._cursor.fetchall())
+
+    def __iter__(self) -> Iterator[Any]:
+        while (row := self.fetchone()) is not None:
+            yield row
+
+    def close(self) -> None:
+        await_only(self._cursor.close())
+
+
+class _AsyncConnection(AdaptedConnection):
+    """An async connection as SQLAlchemy's greenlets want it: its methods wait."""
+
     __slots__ = ()
 
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
 
-class _AsyncConnection(AsyncAdapt_psycopg_connection):
-    __slots__ = ()
-
-    _cursor_cls = _AsyncCursor
-    _ss_cursor_cls = _AsyncServerCursor
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
     def cursor(self, name: str | None = None, /) -> Any:
-        return _AsyncServerCursor(self, name) if name else _AsyncCursor(self)
+        if name:
+            return _AsyncServerCursor(self._connection.cursor(name))
+        return _AsyncCursor(self._connection.cursor())
+
+    def execute(self, operation: Any, parameters: Any = None) -> Any:
+        cursor = self.cursor()
+        cursor.execute(operation, parameters)
+        return cursor
+
+    def commit(self) -> None:
+        await_only(self._connection.commit())
+
+    def rollback(self) -> None:
+        await_only(self._connection.rollback())
+
+    def close(self) -> None:
+        await_only(self._connection.close())
 
     @property
-    def isolation_level(self) -> Any:
-        return self._connection.isolation_level
+    def autocommit(self) -> bool:
+        return self._connection.autocommit  # type: ignore[no-any-return]
 
-    @property
-    def _own_pool(self) -> Any:
-        return self._connection._own_pool
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        self.set_autocommit(value)
 
-    def release(self) -> None:
-        self._connection.release()
+    def set_autocommit(self, value: bool) -> None:
+        await_only(self._connection.set_autocommit(value))
+
+    def set_isolation_level(self, value: Any) -> None:
+        await_only(self._connection.set_isolation_level(value))
+
+    def set_read_only(self, value: bool | None) -> None:
+        await_only(self._connection.set_read_only(value))
+
+    def set_deferrable(self, value: bool | None) -> None:
+        await_only(self._connection.set_deferrable(value))
+
+
+class _AsyncModule:
+    """PEP 249's module with connections that are adapted so."""
+
+    def __init__(self) -> None:
+        self.__dict__.update(_leakpool.__dict__)
+
+    def connect(self, **parameters: Any) -> _AsyncConnection:
+        creator = parameters.pop("async_creator_fn", _leakpool.AsyncConnection.connect)
+        return _AsyncConnection(await_only(creator(**parameters)))
 
 
 class AsyncDialect(Dialect, PGDialectAsync_psycopg):
@@ -290,18 +405,13 @@ class AsyncDialect(Dialect, PGDialectAsync_psycopg):
     @classmethod
     def import_dbapi(cls) -> Any:
         """PEP 249's module, with connections that wait for the event loop."""
-        return PsycopgAdaptDBAPI(_leakpool, None)
+        return _AsyncModule()
 
     def connect(self, *args: Any, **parameters: Any) -> Any:
         """A checkout of the pool; with a pool of SQLAlchemy's, a connection of its own."""
-        creator = parameters.pop("async_creator_fn", None)
-        if creator is not None:
-            connection = creator(*args, **parameters)
-        elif self._is_leak_pool:
-            connection = self._checkout(parameters)
-        else:
-            connection = _leakpool.AsyncConnection.connect(**parameters)
-        return await_only(_AsyncConnection.create(self.loaded_dbapi, connection))
+        if self._is_leak_pool and "async_creator_fn" not in parameters:
+            return _AsyncConnection(await_only(self._checkout(parameters)))
+        return self.loaded_dbapi.connect(**parameters)
 
     async def _checkout(self, parameters: Mapping[str, Any]) -> Any:
         if self._pool is None:
@@ -312,7 +422,7 @@ class AsyncDialect(Dialect, PGDialectAsync_psycopg):
 
     def do_terminate(self, dbapi_connection: Any) -> None:
         """Ends the session, without waiting."""
-        dbapi_connection._connection.release(True)
+        dbapi_connection.release(True)
 
     def _close_pool(self) -> None:
         pool, self._pool = (self._pool, None) if self._owns_pool else (None, self._pool)
