@@ -45,6 +45,10 @@ test: postgres pgbouncer c-tools ## run every test, against a throw-away server 
 	tests/test-with-postgres.sh
 	tests/with-postgres tests/with-pgbouncer cargo test --workspace
 	tests/with-postgres tests/c/run
+	tests/with-postgres scripts/test-python
+
+test-python: postgres ## run the Python tests (ARGS: pytest's)
+	tests/with-postgres scripts/test-python $(ARGS)
 
 test-c: postgres c-tools ## run the C tests: as they are, under valgrind, and under AddressSanitizer and UBSan
 	tests/with-postgres tests/c/run
@@ -72,6 +76,7 @@ check: ## format, lints, documentation, drift of the header, shell scripts
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	cargo test -q -p leakpool-ffi --test header --test layout
+	scripts/check-python
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
 	if command -v shellcheck >/dev/null; then shellcheck -x -S warning $(SHELL_SCRIPTS); fi
 
@@ -110,4 +115,4 @@ pgbouncer:
 c-tools:
 	@scripts/ensure-c-tools
 
-.PHONY: help demo demo-c demo-python wheel test-python-install demo-node npm-pack test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
+.PHONY: help demo demo-c demo-python wheel test-python-install demo-node npm-pack test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c test-python loom check header install bench postgres pgbouncer c-tools

@@ -198,9 +198,7 @@ def test_close_takes_back_and_names_holders(make_pool: Make, server: psycopg.Con
     with pytest.raises(leakpool.errors.ForceReleased) as caught:
         conn.execute("SELECT 1")
     assert caught.value.revocation is not None and caught.value.revocation.reason == "pool_closed"
-    eventually(
-        lambda: not server.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall()
-    )
+    eventually(lambda: not server.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall())
 
 
 def test_close_waits_for_honest_holders(make_pool: Make) -> None:
@@ -284,7 +282,9 @@ def test_check_closes_what_is_broken(make_pool: Make, server: psycopg.Connection
         assert conn.info.backend_pid == alive
 
 
-def test_a_session_that_died_idle_is_not_lent(pool: leakpool.Pool[Any], server: psycopg.Connection[Any]) -> None:
+def test_a_session_that_died_idle_is_not_lent(
+    pool: leakpool.Pool[Any], server: psycopg.Connection[Any]
+) -> None:
     with pool.connection() as conn:
         pid = conn.info.backend_pid
     kill(server, pid)

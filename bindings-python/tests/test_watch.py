@@ -209,7 +209,9 @@ def test_psycopg_async_pool(dsn: str, clock: ManualClock) -> None:
 def test_asyncpg(dsn: str, clock: ManualClock) -> None:
     async def main() -> None:
         async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
-            with watch(pool, clock=clock, name="a-pg", leak_threshold=30, force_release_after=300) as detector:
+            with watch(
+                pool, clock=clock, name="a-pg", leak_threshold=30, force_release_after=300
+            ) as detector:
                 told = Told(detector)
                 with pytest.raises(ValueError, match="watched already"):
                     watch(pool)

@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ._watched import Make, Tracked, shut_down
 
-#: The pools that are watched, and by whom.
-_detectors: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 #: Their connections, by `id`: they are forgotten when they end.
 _tracked: dict[int, Tracked] = {}
 
@@ -51,10 +48,11 @@ def _watched_pool(cls: type[Any], detector: Any) -> type[Any]:
 
     def release(self: Any, connection: Any, *, timeout: float | None = None) -> Any:
         con = getattr(connection, "_con", None)
-        tracked = _tracked.get(id(con)) if con is not None else None
-        if tracked is not None and not tracked.check_in():
-            # Its session is over: the pool is to know, instead of resetting it.
-            con.terminate()
+        if con is not None:
+            tracked = _tracked.get(id(con))
+            if tracked is not None and not tracked.check_in():
+                # Its session is over: the pool is to know, instead of resetting it.
+                con.terminate()
         return cls.release(self, connection, timeout=timeout)
 
     namespace = {

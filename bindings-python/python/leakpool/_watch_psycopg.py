@@ -17,14 +17,20 @@ _ACTIVE = 1
 def follow(pool: Any, name: str | None, make: Make) -> Any:
     """Watches the pool."""
     if not hasattr(pool, "getconn"):
-        raise TypeError(f"{type(pool).__qualname__} lends no connections: watch a ConnectionPool or AsyncConnectionPool")
+        raise TypeError(
+            f"{type(pool).__qualname__} lends no connections: watch a ConnectionPool or AsyncConnectionPool"
+        )
     if "getconn" in vars(pool):
         raise ValueError(f"pool {pool.name!r} is being watched already")
     detector = make(name or pool.name)
     detector.set_max_size(pool.max_size)
     asynchronous = type(pool).__name__.startswith("Async") or hasattr(pool, "__aenter__")
     (_follow_async if asynchronous else _follow)(pool, detector)
-    detector.on_close(lambda: [delattr(pool, method) for method in ("getconn", "putconn")])
+
+    def undo() -> None:
+        del pool.getconn, pool.putconn
+
+    detector.on_close(undo)
     return detector
 
 

@@ -24,11 +24,15 @@ def follow(target: Any, name: str | None, make: Make) -> Any:
     # An AsyncEngine is a face of this.
     target = getattr(target, "sync_engine", target)
     if not isinstance(target, (Engine, Pool)):
-        raise TypeError(f"{type(target).__qualname__} lends no connections: watch an Engine, an AsyncEngine or a Pool")
+        raise TypeError(
+            f"{type(target).__qualname__} lends no connections: watch an Engine, an AsyncEngine or a Pool"
+        )
     pool = target.pool if isinstance(target, Engine) else target
     detector = make(name or f"sqlalchemy-{id(pool):x}")
-    with suppress(Exception):
-        detector.set_max_size(pool.size() + max(0, pool._max_overflow))
+    limits: Any = pool
+    with suppress(AttributeError):
+        # A QueuePool's.
+        detector.set_max_size(limits.size() + max(0, limits._max_overflow))
 
     def listen(of: Any, what: str, told: Any) -> None:
         event.listen(of, what, told)

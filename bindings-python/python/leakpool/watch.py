@@ -55,7 +55,6 @@ class LeakDetector(NativeDetector):
         return f"<leakpool.{type(self).__qualname__} {self.name!r} at 0x{id(self):x}>"
 
 
-
 def watch(
     pool: object, *, name: str | None = None, clock: ManualClock | None = None, **options: Any
 ) -> LeakDetector:
@@ -74,7 +73,10 @@ def watch(
         ("sqlalchemy", _watch_sqlalchemy.follow),
     ):
         if package in packages:
-            return follow(pool, name, lambda name: LeakDetector(name, clock=clock, **options))
+            detector: LeakDetector = follow(
+                pool, name, lambda name: LeakDetector(name, clock=clock, **options)
+            )
+            return detector
     if "leakpool" in packages:
         raise TypeError("a pool of leakpool watches itself: ask it for its report()")
     raise TypeError(
