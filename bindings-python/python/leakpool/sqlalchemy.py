@@ -11,6 +11,9 @@ what they mean to SQLAlchemy. A pool that is passed in stays the program's.
 
 With another `poolclass` (`QueuePool`, say), SQLAlchemy keeps the connections itself; each is then a session of its own.
 
+Statements are not kept prepared on the server unless `connect_args={"prepare_threshold": 5}` says so: a kept one fails in the
+middle of a transaction once its table has been changed.
+
 Otherwise it is SQLAlchemy's dialect for psycopg 3, with the classes of leakpool. What there is not: two-phase commits, and
 `json_deserializer` (use `leakpool.types.set_json_loads`).
 """
@@ -148,6 +151,11 @@ class Dialect(PGDialect_psycopg):
         return _leakpool
 
     @classmethod
+    def load_provisioning(cls) -> None:
+        """For SQLAlchemy's own tests of dialects."""
+        PGDialect_psycopg.load_provisioning()
+
+    @classmethod
     def get_async_dialect_cls(cls, url: Any) -> type[AsyncDialect]:
         """The same for asyncio."""
         return AsyncDialect
@@ -164,6 +172,9 @@ class Dialect(PGDialect_psycopg):
         _, parameters = super(PGDialect_psycopg, self).create_connect_args(url)
         if self.client_encoding is not None:
             parameters["client_encoding"] = self.client_encoding
+        # SQLAlchemy's transactions are long, and a statement that was kept prepared is an error in the middle of one once
+        # its table was changed.
+        parameters.setdefault("prepare_threshold", None)
         return [], parameters
 
     def connect(self, *args: Any, **parameters: Any) -> Any:
