@@ -476,3 +476,12 @@ def test_status_and_metrics_are_plain(pool: leakpool.Pool[Any]) -> None:
         assert metrics.create_time.count == 1 and metrics.create_time.sum > 0
         assert metrics.create_time.buckets[-1][0] == float("inf")
     assert ("max_size", "3") in pool.options()
+
+
+def test_close_waits_as_long_as_its_option_says(make_pool: Callable[..., leakpool.Pool[Any]]) -> None:
+    pool = make_pool(close_timeout=0.05)
+    conn = pool.getconn()
+    began = time.monotonic()
+    # Five seconds if the option were not looked at.
+    assert [held.id for held in pool.close()] == [conn.checkout_id]
+    assert 0.05 <= time.monotonic() - began < 4
