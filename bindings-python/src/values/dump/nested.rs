@@ -10,12 +10,19 @@ use crate::values::errors::data_error;
 use crate::values::object;
 use crate::values::oids;
 
+/// Writes one piece.
+pub(super) type Write<'a> = &'a mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>;
+
 impl Dumper<'_> {
     // --- lists --------------------------------------------------------------------------------------------------
 
     /// The element that speaks for all of a list: of one class, or at least of one type on the server. The last one; of
     /// whole numbers, the one that needs the largest type. `None` if there is none that is not `None`.
-    fn representative<'py>(&self, list: &Bound<'py, PyList>, want: Want) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn representative<'py>(
+        &self,
+        list: &Bound<'py, PyList>,
+        want: Want,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut found = Representative::default();
         found.look_at(list, 0)?;
         let Representative { mut classes, largest } = found;
@@ -30,25 +37,36 @@ impl Dumper<'_> {
                         names.push(class.getattr("__name__")?.to_string());
                     }
                     names.sort();
-                    return Err(data_error(py, format!("cannot dump lists of mixed types; got: {}", names.join(", "))));
+                    return Err(data_error(
+                        py,
+                        format!("cannot dump lists of mixed types; got: {}", names.join(", ")),
+                    ));
                 }
             }
         }
         match kind_of(&last)? {
-            Some(Kind::Int) if last.is_exact_instance_of::<pyo3::types::PyInt>() => Ok(largest.or(Some(last))),
+            Some(Kind::Int) if last.is_exact_instance_of::<pyo3::types::PyInt>() => {
+                Ok(largest.or(Some(last)))
+            }
             _ => Ok(Some(last)),
         }
     }
 
     /// A list as the text of an array. Of unknown type if its elements are, or if it has none.
-    pub(super) fn text_list(&self, object: &Bound<'_, PyAny>, want: Want, out: &mut Vec<u8>) -> PyResult<Typed> {
+    pub(super) fn text_list(
+        &self,
+        object: &Bound<'_, PyAny>,
+        want: Want,
+        out: &mut Vec<u8>,
+    ) -> PyResult<Typed> {
         let list = object.cast::<PyList>()?;
         let (oid, delimiter) = match self.representative(list, want)? {
             Some(item) => {
                 self.kind(&item, want)?;
                 match self.type_of(&item, Want::Text)? {
                     0 => (0, b','),
-                    element => oids::builtin(element).map_or((oids::TEXT_ARRAY, b','), |one| (one.array, one.delimiter)),
+                    element => oids::builtin(element)
+                        .map_or((oids::TEXT_ARRAY, b','), |one| (one.array, one.delimiter)),
                 }
             }
             None => (0, b','),
@@ -58,7 +76,13 @@ impl Dumper<'_> {
         Ok((oid, Format::Text))
     }
 
-    fn text_level(&self, list: &Bound<'_, PyList>, delimiter: u8, zoned: bool, out: &mut Vec<u8>) -> PyResult<()> {
+    fn text_level(
+        &self,
+        list: &Bound<'_, PyList>,
+        delimiter: u8,
+        zoned: bool,
+        out: &mut Vec<u8>,
+    ) -> PyResult<()> {
         let _level = self.enter(list.py(), 1)?;
         out.push(b'{');
         for (index, item) in list.iter().enumerate() {
@@ -73,13 +97,21 @@ impl Dumper<'_> {
                 let from = out.len();
                 let (element, _) = self.write(&item, Want::Text, out)?;
                 if zoned && element == oids::TIME {
-                    return Err(data_error(item.py(), "cannot calculate the offset of tzinfo 'None' without a date"));
+                    return Err(data_error(
+                        item.py(),
+                        "cannot calculate the offset of tzinfo 'None' without a date",
+                    ));
                 }
-                quote(out, from, |value| {
-                    value.is_empty()
-                        || value.eq_ignore_ascii_case(b"null")
-                        || value.iter().any(|c| *c == delimiter || b"\"{}\\".contains(c) || is_space(*c))
-                }, Escape::Backslash);
+                quote(
+                    out,
+                    from,
+                    |value| {
+                        value.is_empty()
+                            || value.eq_ignore_ascii_case(b"null")
+                            || value.iter().any(|c| *c == delimiter || b"\"{}\\".contains(c) || is_space(*c))
+                    },
+                    Escape::Backslash,
+                );
             }
         }
         out.push(b'}');
@@ -106,7 +138,7 @@ impl Dumper<'_> {
         list: &Bound<'_, PyList>,
         element: u32,
         out: &mut Vec<u8>,
-        write: &mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
+        write: Write<'_>,
     ) -> PyResult<()> {
         let py = list.py();
         let mut lengths = Vec::new();
@@ -156,7 +188,9 @@ impl Dumper<'_> {
             }
             let from = out.len();
             self.write(&item, Want::Text, out)?;
-            let special = |value: &[u8]| value.is_empty() || value.iter().any(|c| b"\",\\()".contains(c) || is_space(*c));
+            let special = |value: &[u8]| {
+                value.is_empty() || value.iter().any(|c| b"\",\\()".contains(c) || is_space(*c))
+            };
             quote(out, from, special, Escape::Double);
         }
         out.push(b')');
@@ -170,7 +204,9 @@ impl Dumper<'_> {
         let (oid, format) = self.range_type(object, want)?;
         match format {
             Format::Text => self.text_range(object, out)?,
-            Format::Binary => self.binary_range(object, out, &mut |bound, out| self.write(bound, Want::Binary, out).map(drop))?,
+            Format::Binary => self.binary_range(object, out, &mut |bound, out| {
+                self.write(bound, Want::Binary, out).map(drop)
+            })?,
         }
         Ok((oid, format))
     }
@@ -181,12 +217,19 @@ impl Dumper<'_> {
     }
 
     /// A `Multirange`: as a range.
-    pub(super) fn multirange(&self, object: &Bound<'_, PyAny>, want: Want, out: &mut Vec<u8>) -> PyResult<Typed> {
+    pub(super) fn multirange(
+        &self,
+        object: &Bound<'_, PyAny>,
+        want: Want,
+        out: &mut Vec<u8>,
+    ) -> PyResult<Typed> {
         let (oid, format) = self.multirange_type(object, want)?;
         match format {
             Format::Text => self.text_multirange(object, out)?,
             Format::Binary => {
-                self.binary_multirange(object, out, &mut |bound, out| self.write(bound, Want::Binary, out).map(drop))?;
+                self.binary_multirange(object, out, &mut |bound, out| {
+                    self.write(bound, Want::Binary, out).map(drop)
+                })?;
             }
         }
         Ok((oid, format))
@@ -215,7 +258,8 @@ impl Dumper<'_> {
     ) -> PyResult<Typed> {
         let rather_text = if want == Want::Binary { Format::Binary } else { Format::Text };
         // A subclass of the user's: nobody knows what it is.
-        let Some(bound) = bound.filter(|_| object.get_type().qualname().is_ok_and(|name| name == base)) else {
+        let Some(bound) = bound.filter(|_| object.get_type().qualname().is_ok_and(|name| name == base))
+        else {
             return Ok((0, rather_text));
         };
         if bound.is_exact_instance_of::<pyo3::types::PyInt>() {
@@ -234,19 +278,37 @@ impl Dumper<'_> {
     }
 
     /// A range whose class says its type.
-    pub(super) fn typed_range(&self, object: &Bound<'_, PyAny>, oid: u32, bound: u32, format: Format, out: &mut Vec<u8>) -> PyResult<Typed> {
+    pub(super) fn typed_range(
+        &self,
+        object: &Bound<'_, PyAny>,
+        oid: u32,
+        bound: u32,
+        format: Format,
+        out: &mut Vec<u8>,
+    ) -> PyResult<Typed> {
         match format {
             Format::Text => self.text_range(object, out)?,
-            Format::Binary => self.binary_range(object, out, &mut |item, out| typed::write_bound(self, item, bound, out))?,
+            Format::Binary => {
+                self.binary_range(object, out, &mut |item, out| typed::write_bound(self, item, bound, out))?
+            }
         }
         Ok((oid, format))
     }
 
     /// A multirange whose class says its type.
-    pub(super) fn typed_multirange(&self, object: &Bound<'_, PyAny>, oid: u32, bound: u32, format: Format, out: &mut Vec<u8>) -> PyResult<Typed> {
+    pub(super) fn typed_multirange(
+        &self,
+        object: &Bound<'_, PyAny>,
+        oid: u32,
+        bound: u32,
+        format: Format,
+        out: &mut Vec<u8>,
+    ) -> PyResult<Typed> {
         match format {
             Format::Text => self.text_multirange(object, out)?,
-            Format::Binary => self.binary_multirange(object, out, &mut |item, out| typed::write_bound(self, item, bound, out))?,
+            Format::Binary => self.binary_multirange(object, out, &mut |item, out| {
+                typed::write_bound(self, item, bound, out)
+            })?,
         }
         Ok((oid, format))
     }
@@ -275,7 +337,9 @@ impl Dumper<'_> {
             if !bound.is_none() {
                 let from = out.len();
                 self.write(&bound, Want::Text, out)?;
-                let special = |value: &[u8]| value.is_empty() || value.iter().any(|c| b"\",\\()[]".contains(c) || is_space(*c));
+                let special = |value: &[u8]| {
+                    value.is_empty() || value.iter().any(|c| b"\",\\()[]".contains(c) || is_space(*c))
+                };
                 quote(out, from, special, Escape::Double);
             }
             out.push(if after == b',' {
@@ -294,7 +358,7 @@ impl Dumper<'_> {
         &self,
         object: &Bound<'_, PyAny>,
         out: &mut Vec<u8>,
-        write: &mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
+        write: Write<'_>,
     ) -> PyResult<()> {
         let _level = self.enter(object.py(), COMPOSITE)?;
         if object.getattr("isempty")?.is_truthy()? {
@@ -304,7 +368,9 @@ impl Dumper<'_> {
         let mut flags = 0u8;
         let place = out.len();
         out.push(0);
-        for (name, inclusive, inclusive_flag, missing_flag) in [("lower", "lower_inc", 2, 8), ("upper", "upper_inc", 4, 16)] {
+        for (name, inclusive, inclusive_flag, missing_flag) in
+            [("lower", "lower_inc", 2, 8), ("upper", "upper_inc", 4, 16)]
+        {
             let bound = object.getattr(name)?;
             if object.getattr(inclusive)?.is_truthy()? {
                 flags |= inclusive_flag;
@@ -326,7 +392,7 @@ impl Dumper<'_> {
         &self,
         object: &Bound<'_, PyAny>,
         out: &mut Vec<u8>,
-        write: &mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
+        write: Write<'_>,
     ) -> PyResult<()> {
         out.extend_from_slice(&length(object.py(), object.len()?)?);
         for range in object.try_iter()? {
@@ -357,7 +423,8 @@ impl<'py> Representative<'py> {
                 self.look_at(inner, depth + 1)?;
                 continue;
             }
-            if item.is_exact_instance_of::<pyo3::types::PyInt>() && needs_more(&item, self.largest.as_ref())? {
+            if item.is_exact_instance_of::<pyo3::types::PyInt>() && needs_more(&item, self.largest.as_ref())?
+            {
                 self.largest = Some(item.clone());
             }
             let class = item.get_type().into_any();
@@ -373,7 +440,11 @@ impl<'py> Representative<'py> {
 /// True if the first needs a larger type than the second. What does not fit 64 bits needs the largest.
 fn needs_more(item: &Bound<'_, PyAny>, than: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
     // A negative number needs as much as its complement.
-    let size = |item: &Bound<'_, PyAny>| Ok::<_, PyErr>(object::as_i64(item)?.map_or(u64::MAX, |value| (value ^ (value >> 63)).cast_unsigned()));
+    let size = |item: &Bound<'_, PyAny>| {
+        Ok::<_, PyErr>(
+            object::as_i64(item)?.map_or(u64::MAX, |value| (value ^ (value >> 63)).cast_unsigned()),
+        )
+    };
     match than {
         Some(than) => Ok(size(item)? > size(than)?),
         None => Ok(true),
@@ -391,7 +462,7 @@ fn binary_level(
     list: &Bound<'_, PyList>,
     lengths: &[usize],
     out: &mut Vec<u8>,
-    write: &mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
+    write: Write<'_>,
 ) -> PyResult<bool> {
     let py = list.py();
     let Some((len, inner)) = lengths.split_first() else { return Ok(false) };
@@ -429,7 +500,11 @@ pub(super) fn length(py: Python<'_>, len: usize) -> PyResult<[u8; 4]> {
 }
 
 /// Writes a piece with its length in front.
-pub(super) fn with_length(py: Python<'_>, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> PyResult<()>) -> PyResult<()> {
+pub(super) fn with_length(
+    py: Python<'_>,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> PyResult<()>,
+) -> PyResult<()> {
     let place = out.len();
     out.extend_from_slice(&[0; 4]);
     write(out)?;

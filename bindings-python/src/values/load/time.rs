@@ -129,7 +129,10 @@ impl Zone {
         let logger = py.import("logging")?.call_method1("getLogger", ("leakpool",))?;
         match problem {
             None => logger.call_method1("warning", ("unknown PostgreSQL timezone: %r; will use UTC", key))?,
-            Some(e) => logger.call_method1("warning", ("error handling PostgreSQL timezone: %r; will use UTC (%s)", key, e))?,
+            Some(e) => logger.call_method1(
+                "warning",
+                ("error handling PostgreSQL timezone: %r; will use UTC (%s)", key, e),
+            )?,
         };
         Ok(None)
     }
@@ -290,7 +293,8 @@ fn fixed_zone(py: Python<'_>, seconds: i32) -> PyResult<Object<'_>> {
 /// What Python itself says about fields that make no `datetime`.
 fn refusal(py: Python<'_>, fields: &Fields) -> String {
     let Ok(classes) = Classes::get(py) else { return "(unknown)".into() };
-    let all = (fields.year, fields.month, fields.day, fields.hour, fields.minute, fields.second, fields.micro);
+    let all =
+        (fields.year, fields.month, fields.day, fields.hour, fields.minute, fields.second, fields.micro);
     match classes.datetime.bind(py).call1(all) {
         Err(e) if e.is_instance_of::<PyValueError>(py) => e.value(py).to_string(),
         _ => "(unknown)".into(),
@@ -379,13 +383,16 @@ pub(super) fn text_date<'py>(py: Python<'py>, value: &[u8], order: DateOrder) ->
     }
     let text = String::from_utf8_lossy(value);
     let long = text.split_ascii_whitespace().next().is_some_and(|word| word.len() > 10);
-    Err(data_error(py, if text == "infinity" || long && text != "-infinity" {
-        format!("date too large (after year 10K): {}", shown(py, value))
-    } else if text == "-infinity" || text.contains("BC") {
-        format!("date too small (before year 1): {}", shown(py, value))
-    } else {
-        format!("can't parse date {}: {}", shown(py, value), refusal(py, &fields))
-    }))
+    Err(data_error(
+        py,
+        if text == "infinity" || long && text != "-infinity" {
+            format!("date too large (after year 10K): {}", shown(py, value))
+        } else if text == "-infinity" || text.contains("BC") {
+            format!("date too small (before year 1): {}", shown(py, value))
+        } else {
+            format!("can't parse date {}: {}", shown(py, value), refusal(py, &fields))
+        },
+    ))
 }
 
 /// A `date` of so many days from 2000-01-01.
@@ -412,7 +419,10 @@ pub(super) fn text_time<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Object<'
         return Err(data_error(py, format!("can't parse time {}", shown(py, value))));
     }
     if !fields.is_time() {
-        return Err(data_error(py, format!("can't parse time {}: {}", shown(py, value), time_refusal(py, &fields))));
+        return Err(data_error(
+            py,
+            format!("can't parse time {}: {}", shown(py, value), time_refusal(py, &fields)),
+        ));
     }
     make_time(py, &fields, None)
 }
@@ -424,7 +434,10 @@ pub(super) fn text_timetz<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Object
         return Err(data_error(py, format!("can't parse timetz {}", shown(py, value))));
     };
     if !fields.is_time() {
-        return Err(data_error(py, format!("can't parse timetz {}: {}", shown(py, value), time_refusal(py, &fields))));
+        return Err(data_error(
+            py,
+            format!("can't parse timetz {}: {}", shown(py, value), time_refusal(py, &fields)),
+        ));
     }
     make_time(py, &fields, Some(&fixed_zone(py, offset)?))
 }
@@ -432,7 +445,10 @@ pub(super) fn text_timetz<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Object
 /// A `time` of so many microseconds after midnight.
 pub(super) fn time<'py>(py: Python<'py>, micros: i64, zone: Option<&Object<'py>>) -> PyResult<Object<'py>> {
     if !(0..DAY).contains(&micros) {
-        return Err(data_error(py, format!("time not supported by Python: hour={}", micros.div_euclid(3_600_000_000))));
+        return Err(data_error(
+            py,
+            format!("time not supported by Python: hour={}", micros.div_euclid(3_600_000_000)),
+        ));
     }
     let mut fields = Fields::default();
     fields.set_time(micros);
@@ -456,14 +472,17 @@ fn timestamp_error(py: Python<'_>, value: &[u8], postgres_style: bool, fields: O
         false => words.next().is_some_and(|date| date.len() > 10),
         true => words.next_back().is_some_and(|year| year.len() > 4),
     };
-    data_error(py, if text == "-infinity" || text.ends_with("BC") {
-        format!("timestamp too small (before year 1): {}", shown(py, value))
-    } else if text == "infinity" || overflow {
-        format!("timestamp too large (after year 10K): {}", shown(py, value))
-    } else {
-        let why = fields.map_or_else(|| "(unknown)".into(), |fields| refusal(py, fields));
-        format!("can't parse timestamp {}: {why}", shown(py, value))
-    })
+    data_error(
+        py,
+        if text == "-infinity" || text.ends_with("BC") {
+            format!("timestamp too small (before year 1): {}", shown(py, value))
+        } else if text == "infinity" || overflow {
+            format!("timestamp too large (after year 10K): {}", shown(py, value))
+        } else {
+            let why = fields.map_or_else(|| "(unknown)".into(), |fields| refusal(py, fields));
+            format!("can't parse timestamp {}: {why}", shown(py, value))
+        },
+    )
 }
 
 /// A date in this order, a character, a time; gives what follows.
@@ -477,7 +496,8 @@ fn read_stamp<'v>(text: &'v [u8], order: DateOrder, fields: &mut Fields) -> Opti
 
 /// `Wed Dec 17 07:37:16.123 1997`, or with day and month the other way round.
 fn read_postgres_stamp(text: &[u8], day_first: bool, fields: &mut Fields) -> Option<()> {
-    const MONTHS: [&[u8]; 12] = [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+    const MONTHS: [&[u8]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
     let mut words = text.split(|c| *c == b' ');
     let (_, a, b) = (words.next()?, words.next()?, words.next()?);
     let (day, month) = if day_first { (a, b) } else { (b, a) };
@@ -491,11 +511,17 @@ fn read_postgres_stamp(text: &[u8], day_first: bool, fields: &mut Fields) -> Opt
 }
 
 /// A naive `datetime`.
-pub(super) fn text_timestamp<'py>(maker: &mut Maker<'py>, value: &[u8], order: StampOrder) -> PyResult<Object<'py>> {
+pub(super) fn text_timestamp<'py>(
+    maker: &mut Maker<'py>,
+    value: &[u8],
+    order: StampOrder,
+) -> PyResult<Object<'py>> {
     let py = maker.py;
     let mut fields = Fields::default();
     let read = match order {
-        StampOrder::Numbers(order) => read_stamp(value, order, &mut fields).filter(|rest| rest.is_empty()).map(|_| ()),
+        StampOrder::Numbers(order) => {
+            read_stamp(value, order, &mut fields).filter(|rest| rest.is_empty()).map(|_| ())
+        }
         StampOrder::MonthDay => read_postgres_stamp(value, false, &mut fields),
         StampOrder::DayMonth => read_postgres_stamp(value, true, &mut fields),
     };
@@ -516,13 +542,24 @@ pub(super) fn timestamp<'py>(maker: &mut Maker<'py>, micros: i64) -> PyResult<Ob
 }
 
 fn out_of_calendar(py: Python<'_>, micros: i64) -> PyErr {
-    data_error(py, if micros <= 0 { "timestamp too small (before year 1)" } else { "timestamp too large (after year 10K)" })
+    data_error(
+        py,
+        if micros <= 0 {
+            "timestamp too small (before year 1)"
+        } else {
+            "timestamp too large (after year 10K)"
+        },
+    )
 }
 
 /// A `datetime` in the session's zone. What is outside of the calendar there, but not where the server wrote it, stays
 /// as it was written, in a `timezone` of that offset.
 #[inline]
-pub(super) fn text_timestamptz<'py>(maker: &mut Maker<'py>, value: &[u8], zone: &Zone) -> PyResult<Object<'py>> {
+pub(super) fn text_timestamptz<'py>(
+    maker: &mut Maker<'py>,
+    value: &[u8],
+    zone: &Zone,
+) -> PyResult<Object<'py>> {
     let py = maker.py;
     let mut fields = Fields::default();
     let Some(offset) = read_stamp(value, DateOrder::Ymd, &mut fields).and_then(read_offset) else {
@@ -547,7 +584,11 @@ pub(super) fn timestamptz<'py>(maker: &mut Maker<'py>, micros: i64, zone: &Zone)
     if let Some(found) = zone.at(maker, micros)? {
         return Ok(found);
     }
-    let edge = Classes::get(py)?.datetime.bind(py).getattr(if micros < 0 { intern!(py, "min") } else { intern!(py, "max") })?;
+    let edge = Classes::get(py)?.datetime.bind(py).getattr(if micros < 0 {
+        intern!(py, "min")
+    } else {
+        intern!(py, "max")
+    })?;
     let offset = zone.tzinfo(py).call_method1(name::utcoffset(py), (edge,))?;
     if offset.is_none() || !offset.is_truthy()? {
         return Err(out_of_calendar(py, micros));
@@ -602,7 +643,8 @@ fn read_interval(text: &[u8]) -> Option<(i64, i64)> {
             if hours.is_empty() || hours.len() > 12 || !read_time(&time, &mut fields)?.is_empty() {
                 return None;
             }
-            let seconds = digits::<i64>(hours)? * 3600 + i64::from(fields.minute) * 60 + i64::from(fields.second);
+            let seconds =
+                digits::<i64>(hours)? * 3600 + i64::from(fields.minute) * 60 + i64::from(fields.second);
             micros = seconds.checked_mul(1_000_000)?.checked_add(fields.micro.into())?;
             micros = if negative { -micros } else { micros };
             return words.next().is_none().then_some((days, micros));
@@ -611,12 +653,13 @@ fn read_interval(text: &[u8]) -> Option<(i64, i64)> {
             return None;
         }
         let number = digits::<i64>(plain)? * if negative { -1 } else { 1 };
-        days += number * match words.next()? {
-            b"year" | b"years" => 365,
-            b"mon" | b"mons" => 30,
-            b"day" | b"days" => 1,
-            _ => return None,
-        };
+        days += number
+            * match words.next()? {
+                b"year" | b"years" => 365,
+                b"mon" | b"mons" => 30,
+                b"day" | b"days" => 1,
+                _ => return None,
+            };
     }
     Some((days, micros))
 }
@@ -632,7 +675,9 @@ fn make_timedelta(py: Python<'_>, days: i64, micros: i64) -> PyResult<Object<'_>
 pub(super) fn text_interval<'py>(py: Python<'py>, value: &[u8], style: &Intervals) -> PyResult<Object<'py>> {
     if let Intervals::Other(style) = style {
         let text = shown(py, value);
-        return Err(PyNotImplementedError::new_err(format!("can't parse interval with IntervalStyle '{style}': {text}")));
+        return Err(PyNotImplementedError::new_err(format!(
+            "can't parse interval with IntervalStyle '{style}': {text}"
+        )));
     }
     let Some((days, micros)) = read_interval(value) else {
         return Err(data_error(py, format!("can't parse interval {}", shown(py, value))));
