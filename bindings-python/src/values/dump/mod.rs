@@ -1,9 +1,10 @@
 //! Dumpers: parameters from objects, with the OIDs and formats that psycopg 3 chooses. Here is which kind of object has
-//! which, and what the connection calls; `kinds` tells kinds by class; `scalar`, `time`, `nested` write the values;
+//! which, and what the connection calls; `kinds` tells kinds by class; `scalar`, `time`, `nested`, `ranges` write the values;
 //! `typed` writes for a type that somebody else named (COPY).
 
 mod kinds;
 mod nested;
+mod ranges;
 mod scalar;
 mod time;
 mod typed;
@@ -194,7 +195,10 @@ impl<'a> Dumper<'a> {
                 return Ok((scalar::json(object, oids::JSON, self.encoding, rather_text, out)?, rather_text));
             }
             Kind::Jsonb => {
-                return Ok((scalar::json(object, oids::JSONB, self.encoding, rather_text, out)?, rather_text));
+                return Ok((
+                    scalar::json(object, oids::JSONB, self.encoding, rather_text, out)?,
+                    rather_text,
+                ));
             }
             Kind::Dict => {
                 return Ok((

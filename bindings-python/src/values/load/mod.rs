@@ -1,9 +1,11 @@
-//! Loaders: objects from what the server sends. `scalar`, `time` and `nested` have one function for each kind of type and
+//! Loaders: objects from what the server sends. `scalar`, `time`, `interval` and `nested` have one function for each kind of type and
 //! format; here is which type has which, and the rows.
 
+mod interval;
 mod nested;
 mod scalar;
 mod time;
+mod zone;
 
 use std::sync::Arc;
 
@@ -12,9 +14,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use self::interval::Intervals;
 use self::nested::Elements;
-use self::time::{DateOrder, Intervals, StampOrder};
-pub(crate) use self::time::{Maker, Zone};
+use self::time::{DateOrder, StampOrder};
+pub(crate) use self::zone::{Maker, Zone};
 use super::context::AdaptContext;
 use super::encoding::Encoding;
 use super::object::{self, Object};
@@ -235,8 +238,8 @@ impl Loader {
             Loader::Timestamptz(zone) => {
                 time::timestamptz(maker, i64::from_be_bytes(scalar::fixed(py, value)?), zone)
             }
-            Loader::TextInterval(style) => time::text_interval(py, value, style),
-            Loader::Interval => time::interval(py, value),
+            Loader::TextInterval(style) => interval::text_interval(py, value, style),
+            Loader::Interval => interval::interval(py, value),
             Loader::TextArray(element, delimiter) => nested::text_array(py, value, element, *delimiter),
             Loader::Array(elements) => nested::array(py, value, elements),
             Loader::TextRecord(encoding) => nested::text_record(py, value, *encoding),
