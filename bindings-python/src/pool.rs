@@ -379,19 +379,25 @@ impl NativePool {
     }
 
     /// Takes back nothing from here on, ends what is idle, waits for holders that look honest.
-    fn _close(&self, py: Python<'_>, timeout: f64) -> PyResult<Vec<CheckoutInfo>> {
-        let limit = options::seconds("timeout", timeout)?;
+    #[pyo3(signature = (timeout=None))]
+    fn _close(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<CheckoutInfo>> {
+        let limit = timeout.map(|timeout| options::seconds("timeout", timeout)).transpose()?;
         let Some(shared) = self.closing() else { return Ok(Vec::new()) };
+        let limit = limit.unwrap_or_else(|| shared.pool.options().close_timeout);
         let closed = block_on(py, shared.runtime(), shared.pool.close_within(limit))?;
         already_closed(closed).or_raise(py).map(CheckoutInfo::all)
     }
 
-    fn _close_async(&self, timeout: f64) -> PyResult<Operation> {
-        let limit = options::seconds("timeout", timeout)?;
+    #[pyo3(signature = (timeout=None))]
+    fn _close_async(&self, timeout: Option<f64>) -> PyResult<Operation> {
+        let limit = timeout.map(|timeout| options::seconds("timeout", timeout)).transpose()?;
         let shared = self.closing().cloned();
         Ok(Operation::new(None, async move {
             let closed = match shared {
-                Some(shared) => already_closed(shared.pool.close_within(limit).await),
+                Some(shared) => {
+                    let limit = limit.unwrap_or_else(|| shared.pool.options().close_timeout);
+                    already_closed(shared.pool.close_within(limit).await)
+                }
                 None => Ok(Vec::new()),
             };
             finish(closed, |py, held| Ok(CheckoutInfo::all(held).into_pyobject(py)?.into_any().unbind()))
