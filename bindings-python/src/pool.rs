@@ -227,7 +227,12 @@ impl NativePool {
     pub(crate) fn acquire_async(slf: &Bound<'_, NativePool>, wish: &Wish) -> PyResult<Acquire> {
         let (py, pool) = (slf.py(), slf.get());
         let shared = pool.shared(py)?;
-        Ok(Acquire { pool: slf.clone().unbind(), block: None, site: pool.site(py, shared)?, wish: wish.clone() })
+        Ok(Acquire {
+            pool: slf.clone().unbind(),
+            block: None,
+            site: pool.site(py, shared)?,
+            wish: wish.clone(),
+        })
     }
 
     pub(crate) fn lent<'py>(
@@ -359,7 +364,8 @@ impl NativePool {
                 None => Settings::defaults(Names::Python),
             },
         };
-        let shown = |spec: &leakpool::OptionSpec| Ok((spec.python, settings.get(Names::Python, spec.python)?));
+        let shown =
+            |spec: &leakpool::OptionSpec| Ok((spec.python, settings.get(Names::Python, spec.python)?));
         OPTIONS.iter().map(shown).collect::<leakpool::Result<Vec<_>>>().or_raise(py)
     }
 
@@ -475,7 +481,9 @@ impl NativePool {
         let py = slf.py();
         let Ok(own) = connection.cast::<NativeConnection>() else {
             let class = connection.get_type().fully_qualified_name()?;
-            return Err(PyTypeError::new_err(format!("putconn() takes a connection of this pool, not {class}")));
+            return Err(PyTypeError::new_err(format!(
+                "putconn() takes a connection of this pool, not {class}"
+            )));
         };
         let name = || slf.get().name().unwrap_or_default();
         let text = match own.get().pool(py) {
@@ -488,7 +496,8 @@ impl NativePool {
             None => "it doesn't come from any pool".to_owned(),
         };
         let connection = connection.repr()?;
-        let text = format!("can't return connection to pool {:?}, {text}: {}", name(), connection.to_string_lossy());
+        let text =
+            format!("can't return connection to pool {:?}, {text}: {}", name(), connection.to_string_lossy());
         Err(PyValueError::new_err(text))
     }
 
