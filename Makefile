@@ -10,7 +10,7 @@ SHELL_SCRIPTS = .ci/run $(shell grep -lE '^\#!.*\bbash|^\# shellcheck shell=bash
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do \
-	  printf '  make %-13s %s\n' "$$target" "$$text"; done
+	  printf '  make %-20s %s\n' "$$target" "$$text"; done
 
 demo: postgres ## show a leak being found and taken back, against a throw-away server
 	@tests/with-postgres cargo run -q -p leakpool --example story
@@ -34,6 +34,9 @@ test-node: postgres $(NODE_MODULES) ## run the Node tests: the package, its type
 	node bindings-node/scripts/build.js
 	LEAKPOOL_LOG=off tests/with-postgres node --test --test-force-exit --test-concurrency=2 bindings-node/test/*.test.js
 
+check-python: ## format, lints and types of the Python, and whether the stubs are those of the module
+	scripts/check-python
+
 check-node: $(NODE_MODULES) ## format and types of the JavaScript
 	cd bindings-node && npx --no-install prettier --check . && npx --no-install tsc -p .
 
@@ -42,17 +45,30 @@ test-npm: npm-pack ## install those tarballs in an empty folder, without Rust, a
 
 # Node's own record of what it installed, which is older than a lock file that has changed.
 $(NODE_MODULES): bindings-node/package-lock.json
+	@command -v npm >/dev/null || { echo "the Node package needs Node 20.9 or newer, with npm" >&2; exit 1; }
 	cd bindings-node && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
+
+demo-python: postgres ## the same story told in Python, on threads and on asyncio
+	@python=$$(scripts/build-python) && "$$python" -m leakpool demo
 
 test: postgres pgbouncer c-tools ## run every test, against a throw-away server and PgBouncer
 	tests/test-with-postgres.sh
 	tests/with-postgres tests/with-pgbouncer cargo test --workspace
 	tests/with-postgres tests/c/run
-	if command -v npm >/dev/null; then $(MAKE) test-node; fi
+	$(MAKE) test-python test-node
+
+test-python: postgres ## run the Python tests (ARGS: pytest's)
+	tests/with-postgres scripts/test-python $(ARGS)
 
 test-c: postgres c-tools ## run the C tests: as they are, under valgrind, and under AddressSanitizer and UBSan
 	tests/with-postgres tests/c/run
+
+wheel: ## build the Python wheel and source distribution into target/python/dist
+	scripts/wheel-python
+
+test-python-install: postgres ## the wheel in an empty environment without Rust: the README's examples and the demo
+	tests/with-postgres scripts/test-python-install
 
 header: ## make include/leakpool.h, the list of symbols and the test of layouts from ffi/src
 	LEAKPOOL_WRITE=1 cargo test -q -p leakpool-ffi --test header --test layout
@@ -71,7 +87,7 @@ check: ## format, lints, documentation, drift of the header, shell scripts
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	cargo test -q -p leakpool-ffi --test header --test layout
-	if command -v npm >/dev/null; then $(MAKE) check-node; fi
+	$(MAKE) check-python check-node
 	for script in $(SHELL_SCRIPTS); do bash -n "$$script"; done
 	if command -v shellcheck >/dev/null; then shellcheck -x -S warning $(SHELL_SCRIPTS); fi
 
@@ -110,4 +126,5 @@ pgbouncer:
 c-tools:
 	@scripts/ensure-c-tools
 
-.PHONY: help demo demo-c demo-node npm-pack test-node check-node test-npm bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
+.PHONY: help demo demo-c demo-python wheel test-python test-python-install check-python demo-node npm-pack test-node check-node test-npm \
+  bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from . import peers
 from .rounds import Contest, Samples, Work
@@ -29,7 +30,11 @@ def many_rows(dsn: str) -> Samples:
     apool = run(peers.ours_async(dsn, 1, kwargs={"autocommit": True}))
     held = pool.getconn()
     asynced = run(theirs.acquire())
-    aheld = run(apool.getconn())
+
+    async def lend() -> Any:
+        return await apool.getconn()
+
+    aheld = run(lend())
 
     def checked(rows: Sequence[object]) -> None:
         if len(rows) != ROWS:

@@ -70,7 +70,8 @@ async def asyncpgs(dsn: str, size: int, **options: Any) -> Any:
 async def psqlpys(dsn: str, size: int) -> Any:
     import psqlpy  # type: ignore[import-not-found, unused-ignore]
 
-    pool = psqlpy.ConnectionPool(dsn=plain(dsn), max_db_pool_size=size)
+    # It refuses a pool of one.
+    pool = psqlpy.ConnectionPool(dsn=plain(dsn), max_db_pool_size=max(size, 2))
     held = [await pool.connection() for _ in range(size)]
     for connection in held:
         connection.close()

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 use std::ffi::CString;
-use std::{mem, ptr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::{mem, ptr};
 
 use leakpool::exchange::Notice;
 use leakpool::{CheckoutId, Connection, ErrorCode, TransactionStatus};
@@ -100,7 +100,8 @@ impl NativeConnection {
     pub(crate) fn inbox(&self, held: &Held) -> Option<Arc<Inbox>> {
         let mut state = self.state.lock();
         if state.inbox.is_none() {
-            state.inbox = held.connection().map(|connection| Arc::new(Inbox::new(connection.notifications())));
+            state.inbox =
+                held.connection().map(|connection| Arc::new(Inbox::new(connection.notifications())));
         }
         state.inbox.clone()
     }
@@ -197,7 +198,9 @@ fn over(
             );
             of_code(py, ErrorCode::AlreadyReleased, &text)
         }
-        (None, None) => of_code(py, ErrorCode::AlreadyReleased, "the connection is closed: it comes from no pool"),
+        (None, None) => {
+            of_code(py, ErrorCode::AlreadyReleased, "the connection is closed: it comes from no pool")
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyByteArray, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::aio::{Operation, finish};
@@ -25,7 +25,10 @@ type Shared<T> = Arc<Mutex<Option<Open<T>>>>;
 
 fn take<T>(shared: &Shared<T>) -> Result<Open<T>> {
     shared.lock().take().ok_or_else(|| {
-        Error::new(ErrorCode::InvalidArgument, "this COPY is over, or being worked on by somebody else right now")
+        Error::new(
+            ErrorCode::InvalidArgument,
+            "this COPY is over, or being worked on by somebody else right now",
+        )
     })
 }
 
@@ -94,12 +97,7 @@ impl NativeCopyIn {
         let (format, columns) = (open.0.format(), open.0.column_formats().to_vec());
         let copy = Arc::new(Mutex::new(Some(open)));
         held.opened(&copy);
-        NativeCopyIn {
-            connection,
-            format,
-            columns,
-            copy,
-        }
+        NativeCopyIn { connection, format, columns, copy }
     }
 }
 
@@ -195,13 +193,7 @@ impl NativeCopyOut {
         let (format, columns) = (open.0.format(), open.0.column_formats().to_vec());
         let copy = Arc::new(Mutex::new(Some(open)));
         held.opened(&copy);
-        NativeCopyOut {
-            connection,
-            format,
-            columns,
-            copy,
-            tag: Arc::default(),
-        }
+        NativeCopyOut { connection, format, columns, copy, tag: Arc::default() }
     }
 }
 

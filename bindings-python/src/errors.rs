@@ -41,7 +41,9 @@ fn make(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     static OF_SERVER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     if let Some(server) = error.detail::<ServerError>() {
         let of_server = OF_SERVER.import(py, "leakpool.errors", "of_server")?;
-        return Ok(PyErr::from_value(of_server.call1((fields_dict(py, server)?,))?));
+        // The session may have ended with it: then that is what it is called.
+        let args = (fields_dict(py, server)?, py.None(), error.code().name());
+        return Ok(PyErr::from_value(of_server.call1(args)?));
     }
     let (revocation, exhausted) = (error.detail::<Revocation>(), error.detail::<Exhausted>());
     let message = match exhausted {
@@ -61,12 +63,7 @@ fn make(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     of_core(py, error.code().name(), &message, Some(&kwargs))
 }
 
-fn of_core(
-    py: Python<'_>,
-    code: &str,
-    message: &str,
-    kwargs: Option<&Bound<'_, PyDict>>,
-) -> PyResult<PyErr> {
+fn of_core(py: Python<'_>, code: &str, message: &str, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<PyErr> {
     static OF_CORE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let of_core = OF_CORE.import(py, "leakpool.errors", "of_core")?;
     let args = (PyString::new(py, code), PyString::new(py, message));

@@ -121,7 +121,11 @@ impl Stacks {
 }
 
 /// The frames of the running Python code, innermost first, at most that many.
-fn walk(py: Python<'_>, most: usize, mut each: impl FnMut(&Bound<'_, PyAny>) -> PyResult<()>) -> PyResult<()> {
+fn walk(
+    py: Python<'_>,
+    most: usize,
+    mut each: impl FnMut(&Bound<'_, PyAny>) -> PyResult<()>,
+) -> PyResult<()> {
     // SAFETY: with the GIL held; a borrowed reference or NULL, as `from_borrowed_ptr_or_opt` takes it.
     let innermost = unsafe { Bound::from_borrowed_ptr_or_opt(py, ffi::PyEval_GetFrame().cast()) };
     let Some(mut frame) = innermost else { return Ok(()) };
@@ -164,4 +168,3 @@ fn is_ours(py: Python<'_>, file: &str) -> PyResult<bool> {
     })?;
     Ok(file.strip_prefix(folder.as_str()).is_some_and(|name| name != "demo.py"))
 }
-

@@ -29,7 +29,10 @@ impl Gathered {
 }
 
 /// All results, or the error; and the notices that came without a result.
-pub(crate) async fn gather(connection: &Connection, answers: &mut Answers) -> (Result<Vec<Gathered>>, Vec<Notice>) {
+pub(crate) async fn gather(
+    connection: &Connection,
+    answers: &mut Answers,
+) -> (Result<Vec<Gathered>>, Vec<Notice>) {
     let mut all: Vec<Gathered> = Vec::new();
     let mut columns: Option<Arc<[Column]>> = None;
     let mut rows = Rows::default();

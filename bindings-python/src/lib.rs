@@ -10,6 +10,7 @@ mod checkout;
 mod clock;
 mod connection;
 mod copy;
+mod detector;
 mod errors;
 mod events;
 mod frames;
@@ -44,6 +45,8 @@ mod _leakpool {
     use crate::connection::NativeConnection;
     #[pymodule_export]
     use crate::copy::{NativeCopyIn, NativeCopyOut};
+    #[pymodule_export]
+    use crate::detector::Detector;
     #[pymodule_export]
     use crate::events::{Event, Handle};
     #[pymodule_export]

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use leakpool::{Error, ErrorCode, Notifications, Result};
-use tokio_postgres::Notification as Raw;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
+use tokio_postgres::Notification as Raw;
 
 use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::OrRaise;
 use crate::query::{drive_alone, gone};
-use crate::shared::{Held, Request, duration};
+use crate::shared::{Held, duration};
 
 /// Channel, payload and the sender's process.
 type Notification = (String, String, i32);
@@ -112,7 +112,8 @@ impl NativeConnection {
         timeout: Option<f64>,
         stop_after: Option<usize>,
     ) -> PyResult<Vec<Notification>> {
-        let request = self.request(py)?;
+        // No request: whoever listens keeps nobody from asking, and the transaction's status is what it is.
+        let request = self.held(py)?;
         let inbox = self.open_inbox(py, &request)?;
         let (timeout, most) = limits(timeout, stop_after);
         // A time-out needs the runtime's clock, wherever it is polled.
@@ -136,7 +137,7 @@ impl NativeConnection {
         let inbox = slf.get().open_inbox(py, &held)?;
         let (timeout, most) = limits(timeout, stop_after);
         let work = async move {
-            let _request = Request::on(held);
+            let _held = held;
             let received = receive(&inbox, timeout, most).await;
             finish(received, |py, received| Ok(received.into_pyobject(py)?.into_any().unbind()))
         };

@@ -150,6 +150,14 @@ pub(crate) fn current_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>>
     Ok(if task.is_none() { None } else { Some(task) })
 }
 
+/// The same where there may be no loop.
+pub(crate) fn running_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    // `None` instead of an exception: documented for those who implement loops, and in every version.
+    let running = RUNNING.import(py, "asyncio", "_get_running_loop")?.call0()?;
+    if running.is_none() { Ok(None) } else { current_task(py) }
+}
+
 /// Its name.
 pub(crate) fn task_name(task: &Bound<'_, PyAny>) -> PyResult<Arc<str>> {
     let name = task.call_method0(intern!(task.py(), "get_name"))?;

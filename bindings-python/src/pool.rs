@@ -227,7 +227,12 @@ impl NativePool {
     pub(crate) fn acquire_async(slf: &Bound<'_, NativePool>, wish: &Wish) -> PyResult<Acquire> {
         let (py, pool) = (slf.py(), slf.get());
         let shared = pool.shared(py)?;
-        Ok(Acquire { pool: slf.clone().unbind(), block: None, site: pool.site(py, shared)?, wish: wish.clone() })
+        Ok(Acquire {
+            pool: slf.clone().unbind(),
+            block: None,
+            site: pool.site(py, shared)?,
+            wish: wish.clone(),
+        })
     }
 
     pub(crate) fn lent<'py>(
@@ -359,7 +364,8 @@ impl NativePool {
                 None => Settings::defaults(Names::Python),
             },
         };
-        let shown = |spec: &leakpool::OptionSpec| Ok((spec.python, settings.get(Names::Python, spec.python)?));
+        let shown =
+            |spec: &leakpool::OptionSpec| Ok((spec.python, settings.get(Names::Python, spec.python)?));
         OPTIONS.iter().map(shown).collect::<leakpool::Result<Vec<_>>>().or_raise(py)
     }
 
@@ -379,19 +385,25 @@ impl NativePool {
     }
 
     /// Takes back nothing from here on, ends what is idle, waits for holders that look honest.
-    fn _close(&self, py: Python<'_>, timeout: f64) -> PyResult<Vec<CheckoutInfo>> {
-        let limit = options::seconds("timeout", timeout)?;
+    #[pyo3(signature = (timeout=None))]
+    fn _close(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Vec<CheckoutInfo>> {
+        let limit = timeout.map(|timeout| options::seconds("timeout", timeout)).transpose()?;
         let Some(shared) = self.closing() else { return Ok(Vec::new()) };
+        let limit = limit.unwrap_or_else(|| shared.pool.options().close_timeout);
         let closed = block_on(py, shared.runtime(), shared.pool.close_within(limit))?;
         already_closed(closed).or_raise(py).map(CheckoutInfo::all)
     }
 
-    fn _close_async(&self, timeout: f64) -> PyResult<Operation> {
-        let limit = options::seconds("timeout", timeout)?;
+    #[pyo3(signature = (timeout=None))]
+    fn _close_async(&self, timeout: Option<f64>) -> PyResult<Operation> {
+        let limit = timeout.map(|timeout| options::seconds("timeout", timeout)).transpose()?;
         let shared = self.closing().cloned();
         Ok(Operation::new(None, async move {
             let closed = match shared {
-                Some(shared) => already_closed(shared.pool.close_within(limit).await),
+                Some(shared) => {
+                    let limit = limit.unwrap_or_else(|| shared.pool.options().close_timeout);
+                    already_closed(shared.pool.close_within(limit).await)
+                }
                 None => Ok(Vec::new()),
             };
             finish(closed, |py, held| Ok(CheckoutInfo::all(held).into_pyobject(py)?.into_any().unbind()))
@@ -469,7 +481,9 @@ impl NativePool {
         let py = slf.py();
         let Ok(own) = connection.cast::<NativeConnection>() else {
             let class = connection.get_type().fully_qualified_name()?;
-            return Err(PyTypeError::new_err(format!("putconn() takes a connection of this pool, not {class}")));
+            return Err(PyTypeError::new_err(format!(
+                "putconn() takes a connection of this pool, not {class}"
+            )));
         };
         let name = || slf.get().name().unwrap_or_default();
         let text = match own.get().pool(py) {
@@ -482,7 +496,8 @@ impl NativePool {
             None => "it doesn't come from any pool".to_owned(),
         };
         let connection = connection.repr()?;
-        let text = format!("can't return connection to pool {:?}, {text}: {}", name(), connection.to_string_lossy());
+        let text =
+            format!("can't return connection to pool {:?}, {text}: {}", name(), connection.to_string_lossy());
         Err(PyValueError::new_err(text))
     }
 

@@ -97,7 +97,8 @@ async fn run_many(
 ) -> Told<(Vec<Gathered>, i64)> {
     let mut notices = Vec::new();
     let Some(connection) = held.connection() else { return (Err(gone()), notices) };
-    let own = how.first.is_none() && connection.transaction_status() == TransactionStatus::Idle && sets.len() > 1;
+    let own =
+        how.first.is_none() && connection.transaction_status() == TransactionStatus::Idle && sets.len() > 1;
     let begin = if own { Some("BEGIN".to_owned()) } else { how.first.clone() };
     let first = How { first: begin, ..how.clone() };
     let later = How { first: None, ..how.clone() };
@@ -191,11 +192,7 @@ fn parameters(
     }
 }
 
-fn sets(
-    py: Python<'_>,
-    held: &Held,
-    params: &Bound<'_, PyAny>,
-) -> PyResult<Vec<Params>> {
+fn sets(py: Python<'_>, held: &Held, params: &Bound<'_, PyAny>) -> PyResult<Vec<Params>> {
     params.try_iter()?.map(|one| dumped(py, held, &one?)).collect()
 }
 
@@ -342,27 +339,33 @@ impl NativeConnection {
         }))
     }
 
-    #[pyo3(signature = (sql, oids=Vec::new()))]
+    #[pyo3(signature = (sql, oids=None))]
     fn describe(
         &self,
         py: Python<'_>,
         sql: Sql,
-        oids: Vec<u32>,
+        oids: Option<Vec<u32>>,
     ) -> PyResult<(Vec<u32>, Option<Vec<Column>>)> {
         let request = self.request(py)?;
         let connection = request.connection().ok_or_else(gone).or_raise(py)?;
-        let described = drive(py, &request, connection.exchange().describe(&sql.0, &oids))?;
+        let described =
+            drive(py, &request, connection.exchange().describe(&sql.0, &oids.unwrap_or_default()))?;
         Ok(description(described.or_raise(py)?))
     }
 
-    #[pyo3(signature = (sql, oids=Vec::new()))]
-    fn describe_async(slf: &Bound<'_, Self>, py: Python<'_>, sql: Sql, oids: Vec<u32>) -> PyResult<Operation> {
+    #[pyo3(signature = (sql, oids=None))]
+    fn describe_async(
+        slf: &Bound<'_, Self>,
+        py: Python<'_>,
+        sql: Sql,
+        oids: Option<Vec<u32>>,
+    ) -> PyResult<Operation> {
         let held = slf.get().held(py)?;
         let request = held.clone();
         Ok(operation(slf, &held, async move {
             let request = Request::on(request);
             let described = match request.connection() {
-                Some(connection) => connection.exchange().describe(&sql.0, &oids).await,
+                Some(connection) => connection.exchange().describe(&sql.0, &oids.unwrap_or_default()).await,
                 None => Err(gone()),
             };
             finish(described, |py, told| Ok(description(told).into_pyobject(py)?.into_any().unbind()))

@@ -205,6 +205,17 @@ impl CheckoutInfo {
     }
 
     #[getter]
+    fn suspicion(&self) -> Option<&'static str> {
+        match self.0.verdict {
+            core::Verdict::Suspected(suspicion) => Some(suspicion.name()),
+            core::Verdict::Healthy
+            | core::Verdict::Busy
+            | core::Verdict::Expected
+            | core::Verdict::Proven => None,
+        }
+    }
+
+    #[getter]
     fn reported(&self) -> bool {
         self.0.reported
     }

@@ -59,8 +59,7 @@ async fn open(
             None => how.exchange(connection).simple(sql)?,
         }
     };
-    let mut reading =
-        Reading { answers, ahead: None, over: false, tag: None, notices: Vec::new(), request };
+    let mut reading = Reading { answers, ahead: None, over: false, tag: None, notices: Vec::new(), request };
     loop {
         match reading.answers.next().await.transpose()? {
             Some(Item::Columns(columns)) => return Ok((reading, Some(columns))),
@@ -163,7 +162,6 @@ impl NativeStream {
             None => Ok(PyList::empty(py)),
         }
     }
-
 }
 
 #[pymethods]
@@ -221,9 +219,7 @@ fn parameters(
     binary: bool,
 ) -> PyResult<Option<Params>> {
     match (params, held.connection()) {
-        (Some(params), Some(connection)) => {
-            dump_all(py, params, &AdaptContext::new(connection)).map(Some)
-        }
+        (Some(params), Some(connection)) => dump_all(py, params, &AdaptContext::new(connection)).map(Some),
         (None, _) if binary => Ok(Some(Params::default())),
         (_, _) => Ok(None),
     }

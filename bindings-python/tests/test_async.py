@@ -11,7 +11,6 @@ from typing import Any
 
 import leakpool
 import pytest
-
 from _both import DSN, OURS, Library, lib  # noqa: F401
 from conftest import Run
 

@@ -111,9 +111,7 @@ def test_a_leaked_connection_is_taken_back(
     with pytest.raises(ForceReleased):
         watched.putconn(conn)
     assert told.wait("late_release")
-    eventually(
-        lambda: not server.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall()
-    )
+    eventually(lambda: not server.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall())
     with watched.connection() as other:
         assert other.info.backend_pid != pid
 
@@ -226,9 +224,7 @@ def test_a_connection_that_is_dropped_is_a_proven_leak(
     assert taken.reason == "proven"
     assert watched.status().in_use == 0
     assert told.of("late_release") == [] and watched.metrics().late_releases == 0
-    eventually(
-        lambda: not server.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall()
-    )
+    eventually(lambda: not server.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall())
 
 
 def test_cycles_are_collected(watched: leakpool.Pool[Any]) -> None:

@@ -198,9 +198,7 @@ def test_close_takes_back_and_names_holders(make_pool: Make, server: psycopg.Con
     with pytest.raises(leakpool.errors.ForceReleased) as caught:
         conn.execute("SELECT 1")
     assert caught.value.revocation is not None and caught.value.revocation.reason == "pool_closed"
-    eventually(
-        lambda: not server.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall()
-    )
+    eventually(lambda: not server.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall())
 
 
 def test_close_waits_for_honest_holders(make_pool: Make) -> None:
@@ -284,7 +282,9 @@ def test_check_closes_what_is_broken(make_pool: Make, server: psycopg.Connection
         assert conn.info.backend_pid == alive
 
 
-def test_a_session_that_died_idle_is_not_lent(pool: leakpool.Pool[Any], server: psycopg.Connection[Any]) -> None:
+def test_a_session_that_died_idle_is_not_lent(
+    pool: leakpool.Pool[Any], server: psycopg.Connection[Any]
+) -> None:
     with pool.connection() as conn:
         pid = conn.info.backend_pid
     kill(server, pid)
@@ -476,3 +476,12 @@ def test_status_and_metrics_are_plain(pool: leakpool.Pool[Any]) -> None:
         assert metrics.create_time.count == 1 and metrics.create_time.sum > 0
         assert metrics.create_time.buckets[-1][0] == float("inf")
     assert ("max_size", "3") in pool.options()
+
+
+def test_close_waits_as_long_as_its_option_says(make_pool: Callable[..., leakpool.Pool[Any]]) -> None:
+    pool = make_pool(close_timeout=0.05)
+    conn = pool.getconn()
+    began = time.monotonic()
+    # Five seconds if the option were not looked at.
+    assert [held.id for held in pool.close()] == [conn.checkout_id]
+    assert 0.05 <= time.monotonic() - began < 4

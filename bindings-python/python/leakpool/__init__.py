@@ -11,6 +11,15 @@ from . import errors as errors  # noqa: E402
 from . import rows as rows
 from . import types as types
 from ._dbapi import *
+from ._leakpool import CheckoutInfo as CheckoutInfo
+from ._leakpool import Event as Event
+from ._leakpool import Exhausted as Exhausted
+from ._leakpool import Frame as Frame
+from ._leakpool import PoolMetrics as PoolMetrics
+from ._leakpool import PoolStatus as PoolStatus
+from ._leakpool import Revocation as Revocation
+from ._leakpool import Site as Site
+from ._leakpool import Subscription as Subscription
 from ._leakpool import __version__ as __version__
 from .async_pool import AsyncPool as AsyncPool
 from .errors import ConnectionLost as ConnectionLost
@@ -22,3 +31,5 @@ from .errors import PoolClosed as PoolClosed
 from .errors import PoolTimeout as PoolTimeout
 from .errors import TooManyRequests as TooManyRequests
 from .pool import Pool as Pool
+from .watch import LeakDetector as LeakDetector
+from .watch import watch as watch

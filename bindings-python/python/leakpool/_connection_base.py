@@ -217,7 +217,18 @@ class BaseConnection(NativeConnection, Generic[Row]):
         turn = self._turn or self._first_turn()
         if not turn.take(what):
             await turn.wait(what)
+        if self.being_cleared:
+            try:
+                await self._cleared()
+            except BaseException:
+                turn.done()
+                raise
         return turn
+
+    async def _cleared(self) -> None:
+        """Waits until it is known what came of a request that was given up, and its cancel can hit nothing else."""
+        while self.being_cleared:
+            await self._pause(0.0005)
 
     async def _request(self, native: Callable[..., Any], sql: str, *args: Any, **how: Any) -> Any:
         """One request, with a BEGIN in front if it is time for one."""

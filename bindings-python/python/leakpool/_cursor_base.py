@@ -188,7 +188,7 @@ class BaseCursor(Generic[C, Row]):
             query.__class__ is str
             and prepare is None
             and binary is None
-            and not (self._closed or conn._notice_handlers or conn._notify_handlers)
+            and not (self._closed or conn._notice_handlers or conn._notify_handlers or conn.being_cleared)
             and (conn._turn or conn._first_turn()).take_if_free()
         )
 

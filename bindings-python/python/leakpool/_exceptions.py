@@ -94,6 +94,9 @@ class Error(Exception):
 
     #: The five characters of PostgreSQL's error code; `None` if the error did not come from the server.
     sqlstate: str | None = None
+    #: What went wrong, by the name that it has in every language: `force_released`, `acquire_timeout`, …; `database`:
+    #: the server said it. None: a mistake that is seen before anything is asked.
+    code: str | None = None
     #: What the server said, by the letters of the protocol.
     _fields: dict[str, str] | None = None
     #: The message shows the place in the statement, or there is none to show.

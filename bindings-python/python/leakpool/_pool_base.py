@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 #: A length of time: seconds, a `timedelta`, or a text such as `"5 min"`; None = off, where off makes sense.
 Seconds = float | timedelta | str | None
 
+
 class PoolBase(NativePool):
     """See `Pool` and `AsyncPool`."""
 
@@ -245,7 +246,9 @@ class PoolBase(NativePool):
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
-        return f"<{type(self).__module__}.{type(self).__qualname__} {self.name!r} ({state}) at 0x{id(self):x}>"
+        return (
+            f"<{type(self).__module__}.{type(self).__qualname__} {self.name!r} ({state}) at 0x{id(self):x}>"
+        )
 
 
 def _whole(name: str, value: object, least: int) -> None:

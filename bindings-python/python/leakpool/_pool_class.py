@@ -37,7 +37,12 @@ def class_for(cls: type[Any], kwargs: Mapping[str, Any]) -> tuple[type[Any], boo
     if not callable(row_factory):
         raise TypeError(f"row_factory must be callable, not {type(row_factory).__qualname__}")
     plain = cls.__init__ in _PLAIN
-    namespace = {"__slots__": (), "__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    namespace: dict[str, Any] = {
+        "__slots__": (),
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+    }
     if plain:
         namespace |= attributes | {"row_factory": staticmethod(row_factory)}
     elif attributes or "row_factory" in kwargs:

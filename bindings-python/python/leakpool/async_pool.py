@@ -146,8 +146,9 @@ class AsyncPool(PoolBase, Generic[ACT]):
             await self.close()
             raise PoolTimeout(f"pool initialization incomplete after {timeout} sec")
 
-    async def close(self, timeout: float = 5.0) -> list[CheckoutInfo]:
-        """Closes it: nobody new gets a connection; those who hold one have `timeout` seconds, and those that leak have none.
+    async def close(self, timeout: float | None = None) -> list[CheckoutInfo]:
+        """Closes it: nobody new gets a connection; those who hold one have `timeout` seconds (if nothing is said, the option
+        `close_timeout`, 5 seconds), and those that leak have none.
 
         Returns who still held one. Closing twice does nothing.
         """

@@ -167,6 +167,7 @@ class Connection(BaseConnection[Row]):
             or self._transactions
             or self._notice_handlers
             or self._notify_handlers
+            or self.being_cleared
             or not turn.take_if_free()
         ):
             return False

@@ -161,10 +161,11 @@ _BY_CORE_CODE: dict[str, type[Error]] = {
 }
 
 
-def of_server(fields: Mapping[str, str], sql: str | None = None) -> Error:
+def of_server(fields: Mapping[str, str], sql: str | None = None, code: str = "database") -> Error:
     """The error for what the server said: its fields by the protocol's letters, and the statement that it is about."""
     cls = _exceptions.class_for(fields.get("C", ""))
     error = cls(_exceptions.message_of(fields, sql), fields=fields)
+    error.code = code
     error._located = sql is not None or "P" not in fields
     return error
 
@@ -188,6 +189,7 @@ def of_core(
         if issubclass(said, cls) or cls is DatabaseError:
             cls = said
     error = cls(message)
+    error.code = code
     if sqlstate is not None:
         error.sqlstate = sqlstate
     if isinstance(error, ForceReleased):

@@ -92,7 +92,8 @@ def namedtuple_row(cursor: Any, /) -> RowMaker[NamedTuple]:
     names = _names(cursor)
     if names is None:
         return _no_result
-    return _namedtuple(names)._make
+    make: RowMaker[NamedTuple] = _namedtuple(names)._make
+    return make
 
 
 @functools.lru_cache(512)

@@ -157,19 +157,20 @@ class Range(Generic[T]):
             return NotImplemented
         for mine, theirs in zip(self._key(), other._key()):
             if mine != theirs:
-                return mine is None or (theirs is not None and bool(mine < theirs))
+                smaller: Any = mine
+                return mine is None or (theirs is not None and bool(smaller < theirs))
         return False
 
     def __le__(self, other: Any) -> bool:
-        return self == other or self < other
+        return self == other or bool(self < other)
 
     def __gt__(self, other: Any) -> bool:
         if not isinstance(other, Range):
             return NotImplemented
-        return other < self
+        return bool(other < self)
 
     def __ge__(self, other: Any) -> bool:
-        return self == other or self > other
+        return self == other or bool(self > other)
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -281,13 +282,13 @@ class Multirange(MutableSequence[Range[T]]):
         return self._ranges < other._ranges if isinstance(other, Multirange) else NotImplemented
 
     def __le__(self, other: Any) -> bool:
-        return self == other or self < other
+        return self == other or bool(self < other)
 
     def __gt__(self, other: Any) -> bool:
         return self._ranges > other._ranges if isinstance(other, Multirange) else NotImplemented
 
     def __ge__(self, other: Any) -> bool:
-        return self == other or self > other
+        return self == other or bool(self > other)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._ranges!r})"

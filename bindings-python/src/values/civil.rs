@@ -25,7 +25,10 @@ impl Fields {
     /// True if it is a date of Python's calendar.
     #[inline]
     pub(crate) fn is_date(&self) -> bool {
-        (1..=9999).contains(&self.year) && (1..=12).contains(&self.month) && self.day >= 1 && self.day <= days_in(self.year, self.month)
+        (1..=9999).contains(&self.year)
+            && (1..=12).contains(&self.month)
+            && self.day >= 1
+            && self.day <= days_in(self.year, self.month)
     }
 
     /// True if it is a time of day.

@@ -33,7 +33,8 @@ impl Encoding {
     }
 
     fn named(py: Python<'_>, name: &str) -> PyResult<Encoding> {
-        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
+        let plain: String =
+            name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).collect();
         match plain.as_str() {
             "UTF8" | "UNICODE" => return Ok(Encoding::Utf8),
             "SQLASCII" => return Ok(Encoding::Unknown),
@@ -92,13 +93,42 @@ fn caused(py: Python<'_>, e: PyErr) -> PyErr {
 
 /// The server's names (capitals, letters and digits alone) and Python's.
 const CODECS: &[(&str, &CStr)] = &[
-    ("BIG5", c"big5"), ("EUCCN", c"gb2312"), ("EUCJIS2004", c"euc_jis_2004"), ("EUCJP", c"euc_jp"), ("EUCKR", c"euc_kr"),
-    ("GB18030", c"gb18030"), ("GBK", c"gbk"), ("ISO88595", c"iso8859-5"), ("ISO88596", c"iso8859-6"),
-    ("ISO88597", c"iso8859-7"), ("ISO88598", c"iso8859-8"), ("JOHAB", c"johab"), ("KOI8R", c"koi8-r"), ("KOI8U", c"koi8-u"),
-    ("LATIN1", c"iso8859-1"), ("LATIN2", c"iso8859-2"), ("LATIN3", c"iso8859-3"), ("LATIN4", c"iso8859-4"),
-    ("LATIN5", c"iso8859-9"), ("LATIN6", c"iso8859-10"), ("LATIN7", c"iso8859-13"), ("LATIN8", c"iso8859-14"),
-    ("LATIN9", c"iso8859-15"), ("LATIN10", c"iso8859-16"), ("SHIFTJIS2004", c"shift_jis_2004"), ("SJIS", c"shift_jis"),
-    ("UHC", c"cp949"), ("WIN866", c"cp866"), ("WIN874", c"cp874"), ("WIN1250", c"cp1250"), ("WIN1251", c"cp1251"),
-    ("WIN1252", c"cp1252"), ("WIN1253", c"cp1253"), ("WIN1254", c"cp1254"), ("WIN1255", c"cp1255"), ("WIN1256", c"cp1256"),
-    ("WIN1257", c"cp1257"), ("WIN1258", c"cp1258"),
+    ("BIG5", c"big5"),
+    ("EUCCN", c"gb2312"),
+    ("EUCJIS2004", c"euc_jis_2004"),
+    ("EUCJP", c"euc_jp"),
+    ("EUCKR", c"euc_kr"),
+    ("GB18030", c"gb18030"),
+    ("GBK", c"gbk"),
+    ("ISO88595", c"iso8859-5"),
+    ("ISO88596", c"iso8859-6"),
+    ("ISO88597", c"iso8859-7"),
+    ("ISO88598", c"iso8859-8"),
+    ("JOHAB", c"johab"),
+    ("KOI8R", c"koi8-r"),
+    ("KOI8U", c"koi8-u"),
+    ("LATIN1", c"iso8859-1"),
+    ("LATIN2", c"iso8859-2"),
+    ("LATIN3", c"iso8859-3"),
+    ("LATIN4", c"iso8859-4"),
+    ("LATIN5", c"iso8859-9"),
+    ("LATIN6", c"iso8859-10"),
+    ("LATIN7", c"iso8859-13"),
+    ("LATIN8", c"iso8859-14"),
+    ("LATIN9", c"iso8859-15"),
+    ("LATIN10", c"iso8859-16"),
+    ("SHIFTJIS2004", c"shift_jis_2004"),
+    ("SJIS", c"shift_jis"),
+    ("UHC", c"cp949"),
+    ("WIN866", c"cp866"),
+    ("WIN874", c"cp874"),
+    ("WIN1250", c"cp1250"),
+    ("WIN1251", c"cp1251"),
+    ("WIN1252", c"cp1252"),
+    ("WIN1253", c"cp1253"),
+    ("WIN1254", c"cp1254"),
+    ("WIN1255", c"cp1255"),
+    ("WIN1256", c"cp1256"),
+    ("WIN1257", c"cp1257"),
+    ("WIN1258", c"cp1258"),
 ];

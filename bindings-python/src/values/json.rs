@@ -9,7 +9,11 @@ use super::classes::Classes;
 static LOADS: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
 static DUMPS: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
 
-fn get(py: Python<'_>, set: &Mutex<Option<Py<PyAny>>>, or: fn(&Classes) -> &Py<PyAny>) -> PyResult<Py<PyAny>> {
+fn get(
+    py: Python<'_>,
+    set: &Mutex<Option<Py<PyAny>>>,
+    or: fn(&Classes) -> &Py<PyAny>,
+) -> PyResult<Py<PyAny>> {
     if let Some(function) = set.lock().as_ref() {
         return Ok(function.clone_ref(py));
     }

@@ -51,7 +51,8 @@ pub(crate) fn utf8<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Object<'py>> 
 pub(crate) fn decode<'py>(py: Python<'py>, bytes: &[u8], codec: &CStr) -> PyResult<Object<'py>> {
     // SAFETY: attached; pointer and length belong to one slice, the codec's name ends with NUL; both are only read.
     unsafe {
-        let text = ffi::PyUnicode_Decode(bytes.as_ptr().cast(), size(bytes.len()), codec.as_ptr(), ptr::null());
+        let text =
+            ffi::PyUnicode_Decode(bytes.as_ptr().cast(), size(bytes.len()), codec.as_ptr(), ptr::null());
         Bound::from_owned_ptr_or_err(py, text)
     }
 }
@@ -150,18 +151,28 @@ pub(crate) fn call2<'py>(callable: &Object<'py>, a: &Object<'py>, b: &Object<'py
 
 /// Calls with three arguments.
 #[inline]
-pub(crate) fn call3<'py>(callable: &Object<'py>, a: &Object<'py>, b: &Object<'py>, c: &Object<'py>) -> PyResult<Object<'py>> {
+pub(crate) fn call3<'py>(
+    callable: &Object<'py>,
+    a: &Object<'py>,
+    b: &Object<'py>,
+    c: &Object<'py>,
+) -> PyResult<Object<'py>> {
     let end = ptr::null_mut::<ffi::PyObject>();
     // SAFETY: as in `call1`.
     unsafe {
-        let result = ffi::PyObject_CallFunctionObjArgs(callable.as_ptr(), a.as_ptr(), b.as_ptr(), c.as_ptr(), end);
+        let result =
+            ffi::PyObject_CallFunctionObjArgs(callable.as_ptr(), a.as_ptr(), b.as_ptr(), c.as_ptr(), end);
         Bound::from_owned_ptr_or_err(callable.py(), result)
     }
 }
 
 /// Calls a method with one argument.
 #[inline]
-pub(crate) fn method1<'py>(object: &Object<'py>, name: &Object<'py>, a: &Object<'py>) -> PyResult<Object<'py>> {
+pub(crate) fn method1<'py>(
+    object: &Object<'py>,
+    name: &Object<'py>,
+    a: &Object<'py>,
+) -> PyResult<Object<'py>> {
     let end = ptr::null_mut::<ffi::PyObject>();
     // SAFETY: as in `call1`; the interpreter checks that the name is a `str`.
     unsafe {
@@ -206,7 +217,12 @@ pub(crate) struct Remaker<'py> {
 impl<'py> Remaker<'py> {
     /// `class(state)`, or `class(state, zone)`.
     #[inline]
-    pub(crate) fn make(&mut self, class: &Object<'py>, state: &[u8; 10], zone: Option<&Py<PyAny>>) -> PyResult<Object<'py>> {
+    pub(crate) fn make(
+        &mut self,
+        class: &Object<'py>,
+        state: &[u8; 10],
+        zone: Option<&Py<PyAny>>,
+    ) -> PyResult<Object<'py>> {
         let arguments = match &self.last {
             Some((arguments, bytes)) if is_ours(arguments, bytes, zone) => {
                 // SAFETY: attached. The bytes are 10 long, as `renew` made them. Nobody else can see them: the references
@@ -228,7 +244,12 @@ impl<'py> Remaker<'py> {
     }
 
     #[cold]
-    fn renew(&mut self, py: Python<'py>, state: &[u8; 10], zone: Option<&Py<PyAny>>) -> PyResult<&Bound<'py, PyTuple>> {
+    fn renew(
+        &mut self,
+        py: Python<'py>,
+        state: &[u8; 10],
+        zone: Option<&Py<PyAny>>,
+    ) -> PyResult<&Bound<'py, PyTuple>> {
         let bytes = PyBytes::new(py, state);
         let arguments = match zone {
             Some(zone) => (&bytes, zone).into_pyobject(py)?,
@@ -250,6 +271,8 @@ fn is_ours(arguments: &Bound<'_, PyTuple>, bytes: &Bound<'_, PyBytes>, zone: Opt
         };
         let wanted = zone.map_or(ptr::null_mut(), Py::as_ptr);
         // The bytes: here, and in the tuple.
-        ffi::Py_REFCNT(arguments.as_ptr()) == 1 && ffi::Py_REFCNT(bytes.as_ptr()) == 2 && ptr::eq(second, wanted)
+        ffi::Py_REFCNT(arguments.as_ptr()) == 1
+            && ffi::Py_REFCNT(bytes.as_ptr()) == 2
+            && ptr::eq(second, wanted)
     }
 }

@@ -93,8 +93,17 @@ pub(crate) fn named(name: &str) -> Option<u32> {
 
 /// The names that SQL has for types that PostgreSQL calls otherwise.
 const SQL_NAMES: &[(&str, &str)] = &[
-    ("boolean", "bool"), ("character", "bpchar"), ("real", "float4"), ("double precision", "float8"), ("smallint", "int2"),
-    ("integer", "int4"), ("bigint", "int8"), ("time without time zone", "time"), ("timestamp without time zone", "timestamp"),
-    ("timestamp with time zone", "timestamptz"), ("time with time zone", "timetz"), ("bit varying", "varbit"),
+    ("boolean", "bool"),
+    ("character", "bpchar"),
+    ("real", "float4"),
+    ("double precision", "float8"),
+    ("smallint", "int2"),
+    ("integer", "int4"),
+    ("bigint", "int8"),
+    ("time without time zone", "time"),
+    ("timestamp without time zone", "timestamp"),
+    ("timestamp with time zone", "timestamptz"),
+    ("time with time zone", "timetz"),
+    ("bit varying", "varbit"),
     ("character varying", "varchar"),
 ];

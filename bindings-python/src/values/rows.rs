@@ -138,7 +138,12 @@ impl Decoded {
     ///
     /// # Errors
     /// What the first value that cannot be loaded gives.
-    pub(crate) fn list<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<Bound<'py, PyList>> {
+    pub(crate) fn list<'py>(
+        &self,
+        py: Python<'py>,
+        start: usize,
+        stop: usize,
+    ) -> PyResult<Bound<'py, PyList>> {
         let stop = stop.min(self.rows.len());
         let start = start.min(stop);
         let ahead = self.ahead(py);
@@ -246,8 +251,9 @@ impl Decoding {
             let waited = asked.elapsed();
             let ahead = match begun.take() {
                 Some(ahead) => Ok(ahead),
-                None => Loaders::new(py, columns, context)
-                    .map(|loaders| Box::new(Ahead { session: context.snapshot(), loaders, list: PyList::empty(py).unbind() })),
+                None => Loaders::new(py, columns, context).map(|loaders| {
+                    Box::new(Ahead { session: context.snapshot(), loaders, list: PyList::empty(py).unbind() })
+                }),
             };
             *self = match ahead {
                 Err(_) => Decoding::Over(None),
@@ -267,7 +273,13 @@ impl Decoding {
     ///
     /// # Errors
     /// As for [`Loaders::new`].
-    pub(crate) fn end(self, py: Python<'_>, rows: Rows, columns: &[Column], context: &AdaptContext<'_>) -> PyResult<Decoded> {
+    pub(crate) fn end(
+        self,
+        py: Python<'_>,
+        rows: Rows,
+        columns: &[Column],
+        context: &AdaptContext<'_>,
+    ) -> PyResult<Decoded> {
         match self {
             Decoding::Begun(ahead) | Decoding::Over(Some(ahead)) if ahead.session == context.snapshot() => {
                 let Ahead { loaders, list, .. } = *ahead;

@@ -41,7 +41,8 @@ impl Transformer {
         // Without types, texts and bytes.
         let unknown = vec![0; columns];
         let types = oids.as_deref().unwrap_or(&unknown);
-        let made = std::sync::Arc::new(Loaders::of_types(py, types, format, &AdaptContext::new(&self.session))?);
+        let made =
+            std::sync::Arc::new(Loaders::of_types(py, types, format, &AdaptContext::new(&self.session))?);
         if let Some(place) = self.types.lock().loaders.get_mut(index) {
             *place = Some(std::sync::Arc::clone(&made));
         }
@@ -58,7 +59,8 @@ fn format_of(code: i64) -> PyResult<Format> {
 }
 
 /// What COPY in text format writes for these characters.
-const ESCAPES: [(u8, u8); 7] = [(0x08, b'b'), (b'\t', b't'), (b'\n', b'n'), (0x0B, b'v'), (0x0C, b'f'), (b'\r', b'r'), (b'\\', b'\\')];
+const ESCAPES: [(u8, u8); 7] =
+    [(0x08, b'b'), (b'\t', b't'), (b'\n', b'n'), (0x0B, b'v'), (0x0C, b'f'), (b'\r', b'r'), (b'\\', b'\\')];
 
 #[pymethods]
 impl Transformer {
@@ -72,14 +74,25 @@ impl Transformer {
     }
 
     /// The object for a value of this type; `format` is 0 (text) or 1 (binary).
-    fn load<'py>(&self, py: Python<'py>, oid: u32, format: i64, value: Option<&[u8]>) -> PyResult<Bound<'py, PyAny>> {
+    fn load<'py>(
+        &self,
+        py: Python<'py>,
+        oid: u32,
+        format: i64,
+        value: Option<&[u8]>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let Some(value) = value else { return Ok(py.None().into_bound(py)) };
         Loader::new(py, oid, format_of(format)?, &AdaptContext::new(&self.session))?.load(py, value)
     }
 
     /// Type, format and value of a parameter, as for a placeholder `%s`, `%t` or `%b`.
     #[pyo3(signature = (object, want="s"))]
-    fn dump<'py>(&self, py: Python<'py>, object: &Bound<'py, PyAny>, want: &str) -> PyResult<(u32, i16, Option<Bound<'py, PyBytes>>)> {
+    fn dump<'py>(
+        &self,
+        py: Python<'py>,
+        object: &Bound<'py, PyAny>,
+        want: &str,
+    ) -> PyResult<(u32, i16, Option<Bound<'py, PyBytes>>)> {
         let want = match want.as_bytes() {
             [letter] => Want::of(*letter),
             _ => None,
@@ -97,18 +110,32 @@ impl Transformer {
             all.push(match one.extract::<u32>() {
                 Ok(oid) => oid,
                 Err(_) => {
-                    let name: String = one.extract().map_err(|_| PyTypeError::new_err(format!("a type must be an OID or a name, not {one}")))?;
-                    oids::named(&name).ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(format!("couldn't find the type '{name}' in the types registry")))?
+                    let name: String = one.extract().map_err(|_| {
+                        PyTypeError::new_err(format!("a type must be an OID or a name, not {one}"))
+                    })?;
+                    oids::named(&name).ok_or_else(|| {
+                        pyo3::exceptions::PyKeyError::new_err(format!(
+                            "couldn't find the type '{name}' in the types registry"
+                        ))
+                    })?
                 }
             });
         }
-        let before = std::mem::replace(&mut *self.types.lock(), Types { oids: Some(all.into()), loaders: [None, None] });
+        let before = std::mem::replace(
+            &mut *self.types.lock(),
+            Types { oids: Some(all.into()), loaders: [None, None] },
+        );
         drop(before);
         Ok(())
     }
 
     /// One row for COPY in, without signature and trailer.
-    fn format_row<'py>(&self, py: Python<'py>, row: &Bound<'py, PyAny>, format: i64) -> PyResult<Bound<'py, PyBytes>> {
+    fn format_row<'py>(
+        &self,
+        py: Python<'py>,
+        row: &Bound<'py, PyAny>,
+        format: i64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let format = format_of(format)?;
         let context = AdaptContext::new(&self.session);
         let dumper = Dumper::new(py, &context)?;
@@ -121,7 +148,8 @@ impl Transformer {
         }
         let mut out = Vec::new();
         if format == Format::Binary {
-            let count = i16::try_from(count).map_err(|_| data_error(py, format!("a row of {count} values; 32767 are possible")))?;
+            let count = i16::try_from(count)
+                .map_err(|_| data_error(py, format!("a row of {count} values; 32767 are possible")))?;
             out.extend_from_slice(&count.to_be_bytes());
         }
         let mut value = Vec::new();
@@ -143,7 +171,8 @@ impl Transformer {
                 }
             }
             if format == Format::Binary {
-                let len = i32::try_from(value.len()).map_err(|_| data_error(py, "a value of more than 2 GiB"))?;
+                let len =
+                    i32::try_from(value.len()).map_err(|_| data_error(py, "a value of more than 2 GiB"))?;
                 out.extend_from_slice(&len.to_be_bytes());
                 out.extend_from_slice(&value);
                 continue;
@@ -179,8 +208,11 @@ impl Transformer {
 
 impl Transformer {
     fn parse_text_row<'py>(&self, py: Python<'py>, row: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
-        let row = row.strip_suffix(b"\n").ok_or_else(|| data_error(py, "bad copy data: field delimiter not found"))?;
-        let fields: Vec<Option<Vec<u8>>> = row.split(|c| *c == b'\t').map(|field| (field != b"\\N").then(|| unescape(field))).collect();
+        let row = row
+            .strip_suffix(b"\n")
+            .ok_or_else(|| data_error(py, "bad copy data: field delimiter not found"))?;
+        let fields: Vec<Option<Vec<u8>>> =
+            row.split(|c| *c == b'\t').map(|field| (field != b"\\N").then(|| unescape(field))).collect();
         let loaders = self.loaders(py, Format::Text, fields.len())?;
         check_count(py, fields.len(), loaders.len())?;
         loaders.values(&mut Maker::new(py), fields.iter().map(Option::as_deref))
@@ -189,14 +221,16 @@ impl Transformer {
     fn parse_binary_row<'py>(&self, py: Python<'py>, row: &[u8]) -> PyResult<Bound<'py, PyTuple>> {
         let bad = |what: &str| data_error(py, format!("bad copy data: {what}"));
         let (count, mut rest) = row.split_first_chunk::<2>().ok_or_else(|| bad("fields number truncated"))?;
-        let count = usize::try_from(i16::from_be_bytes(*count)).map_err(|_| bad("a negative number of fields"))?;
+        let count =
+            usize::try_from(i16::from_be_bytes(*count)).map_err(|_| bad("a negative number of fields"))?;
         let mut fields: Vec<Option<&[u8]>> = Vec::with_capacity(count);
         for _ in 0..count {
             let (len, tail) = rest.split_first_chunk::<4>().ok_or_else(|| bad("field length truncated"))?;
             rest = tail;
             fields.push(match usize::try_from(i32::from_be_bytes(*len)) {
                 Ok(len) => {
-                    let (field, tail) = rest.split_at_checked(len).ok_or_else(|| bad("length exceeding data"))?;
+                    let (field, tail) =
+                        rest.split_at_checked(len).ok_or_else(|| bad("length exceeding data"))?;
                     rest = tail;
                     Some(field)
                 }

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use parking_lot::RwLock;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType};
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType,
+};
 
 use crate::values::classes::Classes;
 use crate::values::oids;
@@ -154,7 +156,8 @@ fn by_name(module: &str, name: &str) -> Option<Kind> {
                 Some(prefix) => (prefix, true),
                 None => (name.strip_suffix("Range")?, false),
             };
-            let (range, multirange, bound) = oids::RANGES.get(PREFIXES.iter().position(|one| *one == prefix)?)?;
+            let (range, multirange, bound) =
+                oids::RANGES.get(PREFIXES.iter().position(|one| *one == prefix)?)?;
             if multi { Kind::MultirangeOf(*multirange, *bound) } else { Kind::RangeOf(*range, *bound) }
         }
         ("numpy", "bool" | "bool_") => Kind::NumpyBool,

@@ -1,9 +1,10 @@
 //! Dumpers: parameters from objects, with the OIDs and formats that psycopg 3 chooses. Here is which kind of object has
-//! which, and what the connection calls; `kinds` tells kinds by class; `scalar`, `time`, `nested` write the values;
+//! which, and what the connection calls; `kinds` tells kinds by class; `scalar`, `time`, `nested`, `ranges` write the values;
 //! `typed` writes for a type that somebody else named (COPY).
 
 mod kinds;
 mod nested;
+mod ranges;
 mod scalar;
 mod time;
 mod typed;
@@ -98,10 +99,16 @@ impl<'a> Dumper<'a> {
     /// Goes so many levels deeper.
     fn enter(&self, py: Python<'_>, levels: usize) -> PyResult<Level<'_>> {
         if self.depth.get() + levels > DEPTH {
-            return Err(data_error(py, match levels {
-                1 => "cannot dump a recursive list".to_owned(),
-                _ => format!("cannot dump tuples or ranges that are nested more than {} deep", DEPTH / COMPOSITE),
-            }));
+            return Err(data_error(
+                py,
+                match levels {
+                    1 => "cannot dump a recursive list".to_owned(),
+                    _ => format!(
+                        "cannot dump tuples or ranges that are nested more than {} deep",
+                        DEPTH / COMPOSITE
+                    ),
+                },
+            ));
         }
         self.depth.set(self.depth.get() + levels);
         Ok(Level(&self.depth, levels))
@@ -144,7 +151,13 @@ impl<'a> Dumper<'a> {
         })
     }
 
-    fn write_kind(&self, kind: Kind, object: &Bound<'_, PyAny>, want: Want, out: &mut Vec<u8>) -> PyResult<Typed> {
+    fn write_kind(
+        &self,
+        kind: Kind,
+        object: &Bound<'_, PyAny>,
+        want: Want,
+        out: &mut Vec<u8>,
+    ) -> PyResult<Typed> {
         // Those that go in binary unless text is asked for.
         let binary = want != Want::Text;
         let format = if binary { Format::Binary } else { Format::Text };
@@ -159,7 +172,9 @@ impl<'a> Dumper<'a> {
             Kind::NumpyBool => scalar::boolean(object.is_truthy()?, format, out),
             Kind::IntOf(oid) => scalar::int_of(object, oid, format, out)?,
             Kind::IntNumeric if want == Want::Binary => return scalar::int(object, Format::Binary, out),
-            Kind::IntNumeric => return Ok((scalar::int_of(object, oids::NUMERIC, Format::Text, out)?, Format::Text)),
+            Kind::IntNumeric => {
+                return Ok((scalar::int_of(object, oids::NUMERIC, Format::Text, out)?, Format::Text));
+            }
             Kind::FloatOf(oid) => scalar::float(object, oid, format, out)?,
             Kind::Decimal => return Ok((scalar::decimal(object, rather_text, out)?, rather_text)),
             Kind::Bytes => scalar::bytes(object, format, out)?,
@@ -176,9 +191,21 @@ impl<'a> Dumper<'a> {
                 self.encoding.dump(&object.getattr("name")?, out)?;
                 return Ok((0, rather_text));
             }
-            Kind::Json => return Ok((scalar::json(object, oids::JSON, self.encoding, rather_text, out)?, rather_text)),
-            Kind::Jsonb => return Ok((scalar::json(object, oids::JSONB, self.encoding, rather_text, out)?, rather_text)),
-            Kind::Dict => return Ok((scalar::plain_json(object, oids::JSONB, self.encoding, rather_text, out)?, rather_text)),
+            Kind::Json => {
+                return Ok((scalar::json(object, oids::JSON, self.encoding, rather_text, out)?, rather_text));
+            }
+            Kind::Jsonb => {
+                return Ok((
+                    scalar::json(object, oids::JSONB, self.encoding, rather_text, out)?,
+                    rather_text,
+                ));
+            }
+            Kind::Dict => {
+                return Ok((
+                    scalar::plain_json(object, oids::JSONB, self.encoding, rather_text, out)?,
+                    rather_text,
+                ));
+            }
             Kind::List if want == Want::Binary => return self.binary_list(object, out),
             Kind::List => return self.text_list(object, want, out),
             Kind::Tuple if want == Want::Binary => return Err(self.refuse(object, want)),
@@ -249,7 +276,9 @@ impl Formatted {
             [letter] => Want::of(*letter),
             _ => None,
         };
-        let error = || pyo3::exceptions::PyValueError::new_err(format!("format must be 's', 't' or 'b', not '{format}'"));
+        let error = || {
+            pyo3::exceptions::PyValueError::new_err(format!("format must be 's', 't' or 'b', not '{format}'"))
+        };
         Ok(Formatted { value, want: want.ok_or_else(error)? })
     }
 
@@ -262,7 +291,12 @@ impl Formatted {
 ///
 /// # Errors
 /// `ProgrammingError` for a type that cannot be adapted, `DataError` for a value that the type cannot have.
-pub(crate) fn dump_as(py: Python<'_>, object: &Bound<'_, PyAny>, want: Want, context: &AdaptContext<'_>) -> PyResult<Dumped> {
+pub(crate) fn dump_as(
+    py: Python<'_>,
+    object: &Bound<'_, PyAny>,
+    want: Want,
+    context: &AdaptContext<'_>,
+) -> PyResult<Dumped> {
     if object.is_none() {
         return Ok(Dumped { oid: 0, format: Format::Text, value: None });
     }
@@ -276,7 +310,11 @@ pub(crate) fn dump_as(py: Python<'_>, object: &Bound<'_, PyAny>, want: Want, con
 ///
 /// # Errors
 /// As for [`dump_as`], with a note that names the parameter (from Python 3.11 on).
-pub(crate) fn dump_all(py: Python<'_>, parameters: &Bound<'_, PyAny>, context: &AdaptContext<'_>) -> PyResult<Params> {
+pub(crate) fn dump_all(
+    py: Python<'_>,
+    parameters: &Bound<'_, PyAny>,
+    context: &AdaptContext<'_>,
+) -> PyResult<Params> {
     let dumper = Dumper::new(py, context)?;
     let mut all = Params::default();
     for (index, parameter) in parameters.try_iter()?.enumerate() {

@@ -1,4 +1,4 @@
-//! Writes values that are made of values: lists, tuples, ranges and multiranges.
+//! Writes values that are made of values: lists and tuples.
 
 use leakpool::exchange::Format;
 use pyo3::prelude::*;
@@ -10,12 +10,19 @@ use crate::values::errors::data_error;
 use crate::values::object;
 use crate::values::oids;
 
+/// Writes one piece.
+pub(super) type Write<'a> = &'a mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>;
+
 impl Dumper<'_> {
     // --- lists --------------------------------------------------------------------------------------------------
 
     /// The element that speaks for all of a list: of one class, or at least of one type on the server. The last one; of
     /// whole numbers, the one that needs the largest type. `None` if there is none that is not `None`.
-    fn representative<'py>(&self, list: &Bound<'py, PyList>, want: Want) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn representative<'py>(
+        &self,
+        list: &Bound<'py, PyList>,
+        want: Want,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut found = Representative::default();
         found.look_at(list, 0)?;
         let Representative { mut classes, largest } = found;
@@ -30,25 +37,36 @@ impl Dumper<'_> {
                         names.push(class.getattr("__name__")?.to_string());
                     }
                     names.sort();
-                    return Err(data_error(py, format!("cannot dump lists of mixed types; got: {}", names.join(", "))));
+                    return Err(data_error(
+                        py,
+                        format!("cannot dump lists of mixed types; got: {}", names.join(", ")),
+                    ));
                 }
             }
         }
         match kind_of(&last)? {
-            Some(Kind::Int) if last.is_exact_instance_of::<pyo3::types::PyInt>() => Ok(largest.or(Some(last))),
+            Some(Kind::Int) if last.is_exact_instance_of::<pyo3::types::PyInt>() => {
+                Ok(largest.or(Some(last)))
+            }
             _ => Ok(Some(last)),
         }
     }
 
     /// A list as the text of an array. Of unknown type if its elements are, or if it has none.
-    pub(super) fn text_list(&self, object: &Bound<'_, PyAny>, want: Want, out: &mut Vec<u8>) -> PyResult<Typed> {
+    pub(super) fn text_list(
+        &self,
+        object: &Bound<'_, PyAny>,
+        want: Want,
+        out: &mut Vec<u8>,
+    ) -> PyResult<Typed> {
         let list = object.cast::<PyList>()?;
         let (oid, delimiter) = match self.representative(list, want)? {
             Some(item) => {
                 self.kind(&item, want)?;
                 match self.type_of(&item, Want::Text)? {
                     0 => (0, b','),
-                    element => oids::builtin(element).map_or((oids::TEXT_ARRAY, b','), |one| (one.array, one.delimiter)),
+                    element => oids::builtin(element)
+                        .map_or((oids::TEXT_ARRAY, b','), |one| (one.array, one.delimiter)),
                 }
             }
             None => (0, b','),
@@ -58,7 +76,13 @@ impl Dumper<'_> {
         Ok((oid, Format::Text))
     }
 
-    fn text_level(&self, list: &Bound<'_, PyList>, delimiter: u8, zoned: bool, out: &mut Vec<u8>) -> PyResult<()> {
+    fn text_level(
+        &self,
+        list: &Bound<'_, PyList>,
+        delimiter: u8,
+        zoned: bool,
+        out: &mut Vec<u8>,
+    ) -> PyResult<()> {
         let _level = self.enter(list.py(), 1)?;
         out.push(b'{');
         for (index, item) in list.iter().enumerate() {
@@ -73,13 +97,21 @@ impl Dumper<'_> {
                 let from = out.len();
                 let (element, _) = self.write(&item, Want::Text, out)?;
                 if zoned && element == oids::TIME {
-                    return Err(data_error(item.py(), "cannot calculate the offset of tzinfo 'None' without a date"));
+                    return Err(data_error(
+                        item.py(),
+                        "cannot calculate the offset of tzinfo 'None' without a date",
+                    ));
                 }
-                quote(out, from, |value| {
-                    value.is_empty()
-                        || value.eq_ignore_ascii_case(b"null")
-                        || value.iter().any(|c| *c == delimiter || b"\"{}\\".contains(c) || is_space(*c))
-                }, Escape::Backslash);
+                quote(
+                    out,
+                    from,
+                    |value| {
+                        value.is_empty()
+                            || value.eq_ignore_ascii_case(b"null")
+                            || value.iter().any(|c| *c == delimiter || b"\"{}\\".contains(c) || is_space(*c))
+                    },
+                    Escape::Backslash,
+                );
             }
         }
         out.push(b'}');
@@ -106,7 +138,7 @@ impl Dumper<'_> {
         list: &Bound<'_, PyList>,
         element: u32,
         out: &mut Vec<u8>,
-        write: &mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
+        write: Write<'_>,
     ) -> PyResult<()> {
         let py = list.py();
         let mut lengths = Vec::new();
@@ -156,184 +188,13 @@ impl Dumper<'_> {
             }
             let from = out.len();
             self.write(&item, Want::Text, out)?;
-            let special = |value: &[u8]| value.is_empty() || value.iter().any(|c| b"\",\\()".contains(c) || is_space(*c));
+            let special = |value: &[u8]| {
+                value.is_empty() || value.iter().any(|c| b"\",\\()".contains(c) || is_space(*c))
+            };
             quote(out, from, special, Escape::Double);
         }
         out.push(b')');
         Ok((0, Format::Text))
-    }
-
-    // --- ranges -------------------------------------------------------------------------------------------------
-
-    /// A `Range`: its bounds tell its type. Whole numbers do not, as the server casts no `int4range` to another.
-    pub(super) fn range(&self, object: &Bound<'_, PyAny>, want: Want, out: &mut Vec<u8>) -> PyResult<Typed> {
-        let (oid, format) = self.range_type(object, want)?;
-        match format {
-            Format::Text => self.text_range(object, out)?,
-            Format::Binary => self.binary_range(object, out, &mut |bound, out| self.write(bound, Want::Binary, out).map(drop))?,
-        }
-        Ok((oid, format))
-    }
-
-    /// The type and format of a `Range`.
-    pub(super) fn range_type(&self, object: &Bound<'_, PyAny>, want: Want) -> PyResult<Typed> {
-        self.type_by_bound(object, bound_of(object)?, want, "Range", |(range, _, _)| *range)
-    }
-
-    /// A `Multirange`: as a range.
-    pub(super) fn multirange(&self, object: &Bound<'_, PyAny>, want: Want, out: &mut Vec<u8>) -> PyResult<Typed> {
-        let (oid, format) = self.multirange_type(object, want)?;
-        match format {
-            Format::Text => self.text_multirange(object, out)?,
-            Format::Binary => {
-                self.binary_multirange(object, out, &mut |bound, out| self.write(bound, Want::Binary, out).map(drop))?;
-            }
-        }
-        Ok((oid, format))
-    }
-
-    /// The type and format of a `Multirange`.
-    pub(super) fn multirange_type(&self, object: &Bound<'_, PyAny>, want: Want) -> PyResult<Typed> {
-        let mut bound = None;
-        for range in object.try_iter()? {
-            bound = bound_of(&range?)?;
-            if bound.is_some() {
-                break;
-            }
-        }
-        self.type_by_bound(object, bound, want, "Multirange", |(_, multirange, _)| *multirange)
-    }
-
-    /// The type and format of a range whose class says nothing.
-    fn type_by_bound(
-        &self,
-        object: &Bound<'_, PyAny>,
-        bound: Option<Bound<'_, PyAny>>,
-        want: Want,
-        base: &str,
-        which: fn(&(u32, u32, u32)) -> u32,
-    ) -> PyResult<Typed> {
-        let rather_text = if want == Want::Binary { Format::Binary } else { Format::Text };
-        // A subclass of the user's: nobody knows what it is.
-        let Some(bound) = bound.filter(|_| object.get_type().qualname().is_ok_and(|name| name == base)) else {
-            return Ok((0, rather_text));
-        };
-        if bound.is_exact_instance_of::<pyo3::types::PyInt>() {
-            return Ok((0, Format::Text));
-        }
-        let subtype = match kind_of(&bound)? {
-            // There are no ranges of these.
-            Some(Kind::Range | Kind::Multirange) => 0,
-            _ => {
-                self.kind(&bound, if want == Want::Auto { Want::Text } else { want })?;
-                self.type_of(&bound, want)?
-            }
-        };
-        let oid = oids::RANGES.iter().find(|(_, _, one)| *one == subtype).map_or(0, which);
-        Ok((oid, rather_text))
-    }
-
-    /// A range whose class says its type.
-    pub(super) fn typed_range(&self, object: &Bound<'_, PyAny>, oid: u32, bound: u32, format: Format, out: &mut Vec<u8>) -> PyResult<Typed> {
-        match format {
-            Format::Text => self.text_range(object, out)?,
-            Format::Binary => self.binary_range(object, out, &mut |item, out| typed::write_bound(self, item, bound, out))?,
-        }
-        Ok((oid, format))
-    }
-
-    /// A multirange whose class says its type.
-    pub(super) fn typed_multirange(&self, object: &Bound<'_, PyAny>, oid: u32, bound: u32, format: Format, out: &mut Vec<u8>) -> PyResult<Typed> {
-        match format {
-            Format::Text => self.text_multirange(object, out)?,
-            Format::Binary => self.binary_multirange(object, out, &mut |item, out| typed::write_bound(self, item, bound, out))?,
-        }
-        Ok((oid, format))
-    }
-
-    fn text_multirange(&self, object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
-        out.push(b'{');
-        for (index, range) in object.try_iter()?.enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            self.text_range(&range?, out)?;
-        }
-        out.push(b'}');
-        Ok(())
-    }
-
-    fn text_range(&self, object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> PyResult<()> {
-        let _level = self.enter(object.py(), COMPOSITE)?;
-        if object.getattr("isempty")?.is_truthy()? {
-            out.extend_from_slice(b"empty");
-            return Ok(());
-        }
-        out.push(if object.getattr("lower_inc")?.is_truthy()? { b'[' } else { b'(' });
-        for (name, after) in [("lower", b','), ("upper", b' ')] {
-            let bound = object.getattr(name)?;
-            if !bound.is_none() {
-                let from = out.len();
-                self.write(&bound, Want::Text, out)?;
-                let special = |value: &[u8]| value.is_empty() || value.iter().any(|c| b"\",\\()[]".contains(c) || is_space(*c));
-                quote(out, from, special, Escape::Double);
-            }
-            out.push(if after == b',' {
-                after
-            } else if object.getattr("upper_inc")?.is_truthy()? {
-                b']'
-            } else {
-                b')'
-            });
-        }
-        Ok(())
-    }
-
-    /// A binary range whose bounds this function writes.
-    pub(super) fn binary_range(
-        &self,
-        object: &Bound<'_, PyAny>,
-        out: &mut Vec<u8>,
-        write: &mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
-    ) -> PyResult<()> {
-        let _level = self.enter(object.py(), COMPOSITE)?;
-        if object.getattr("isempty")?.is_truthy()? {
-            out.push(1);
-            return Ok(());
-        }
-        let mut flags = 0u8;
-        let place = out.len();
-        out.push(0);
-        for (name, inclusive, inclusive_flag, missing_flag) in [("lower", "lower_inc", 2, 8), ("upper", "upper_inc", 4, 16)] {
-            let bound = object.getattr(name)?;
-            if object.getattr(inclusive)?.is_truthy()? {
-                flags |= inclusive_flag;
-            }
-            if bound.is_none() {
-                flags |= missing_flag;
-            } else {
-                with_length(object.py(), out, |out| write(&bound, out))?;
-            }
-        }
-        if let Some(first) = out.get_mut(place) {
-            *first = flags;
-        }
-        Ok(())
-    }
-
-    /// A binary multirange whose bounds this function writes.
-    pub(super) fn binary_multirange(
-        &self,
-        object: &Bound<'_, PyAny>,
-        out: &mut Vec<u8>,
-        write: &mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
-    ) -> PyResult<()> {
-        out.extend_from_slice(&length(object.py(), object.len()?)?);
-        for range in object.try_iter()? {
-            let range = range?;
-            with_length(object.py(), out, |out| self.binary_range(&range, out, write))?;
-        }
-        Ok(())
     }
 }
 
@@ -357,7 +218,8 @@ impl<'py> Representative<'py> {
                 self.look_at(inner, depth + 1)?;
                 continue;
             }
-            if item.is_exact_instance_of::<pyo3::types::PyInt>() && needs_more(&item, self.largest.as_ref())? {
+            if item.is_exact_instance_of::<pyo3::types::PyInt>() && needs_more(&item, self.largest.as_ref())?
+            {
                 self.largest = Some(item.clone());
             }
             let class = item.get_type().into_any();
@@ -373,7 +235,11 @@ impl<'py> Representative<'py> {
 /// True if the first needs a larger type than the second. What does not fit 64 bits needs the largest.
 fn needs_more(item: &Bound<'_, PyAny>, than: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
     // A negative number needs as much as its complement.
-    let size = |item: &Bound<'_, PyAny>| Ok::<_, PyErr>(object::as_i64(item)?.map_or(u64::MAX, |value| (value ^ (value >> 63)).cast_unsigned()));
+    let size = |item: &Bound<'_, PyAny>| {
+        Ok::<_, PyErr>(
+            object::as_i64(item)?.map_or(u64::MAX, |value| (value ^ (value >> 63)).cast_unsigned()),
+        )
+    };
     match than {
         Some(than) => Ok(size(item)? > size(than)?),
         None => Ok(true),
@@ -391,7 +257,7 @@ fn binary_level(
     list: &Bound<'_, PyList>,
     lengths: &[usize],
     out: &mut Vec<u8>,
-    write: &mut dyn FnMut(&Bound<'_, PyAny>, &mut Vec<u8>) -> PyResult<()>,
+    write: Write<'_>,
 ) -> PyResult<bool> {
     let py = list.py();
     let Some((len, inner)) = lengths.split_first() else { return Ok(false) };
@@ -415,13 +281,6 @@ fn binary_level(
     Ok(nulls)
 }
 
-/// The first of the bounds that a range has.
-fn bound_of<'py>(range: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let lower = range.getattr("lower")?;
-    let bound = if lower.is_none() { range.getattr("upper")? } else { lower };
-    Ok(Some(bound).filter(|bound| !bound.is_none()))
-}
-
 /// A length in the protocol's four bytes.
 pub(super) fn length(py: Python<'_>, len: usize) -> PyResult<[u8; 4]> {
     let len = i32::try_from(len).map_err(|_| data_error(py, "a value of more than 2 GiB"))?;
@@ -429,7 +288,11 @@ pub(super) fn length(py: Python<'_>, len: usize) -> PyResult<[u8; 4]> {
 }
 
 /// Writes a piece with its length in front.
-pub(super) fn with_length(py: Python<'_>, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> PyResult<()>) -> PyResult<()> {
+pub(super) fn with_length(
+    py: Python<'_>,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> PyResult<()>,
+) -> PyResult<()> {
     let place = out.len();
     out.extend_from_slice(&[0; 4]);
     write(out)?;
@@ -441,19 +304,19 @@ pub(super) fn with_length(py: Python<'_>, out: &mut Vec<u8>, write: impl FnOnce(
 }
 
 /// White space as the server sees it.
-fn is_space(c: u8) -> bool {
+pub(super) fn is_space(c: u8) -> bool {
     matches!(c, b' ' | b'\t' | b'\n' | b'\r' | 0x0B | 0x0C)
 }
 
 /// How quotes and backslashes are written within quotes.
 #[derive(Clone, Copy)]
-enum Escape {
+pub(super) enum Escape {
     Backslash,
     Double,
 }
 
 /// Puts what was written from here on into quotes, if it needs them.
-fn quote(out: &mut Vec<u8>, from: usize, special: impl Fn(&[u8]) -> bool, escape: Escape) {
+pub(super) fn quote(out: &mut Vec<u8>, from: usize, special: impl Fn(&[u8]) -> bool, escape: Escape) {
     if !special(out.get(from..).unwrap_or_default()) {
         return;
     }

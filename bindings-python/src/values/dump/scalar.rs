@@ -71,7 +71,12 @@ pub(super) fn int_oid(value: i64) -> u32 {
 }
 
 /// A whole number, as this type.
-pub(super) fn int_of(object: &Bound<'_, PyAny>, oid: u32, format: Format, out: &mut Vec<u8>) -> PyResult<u32> {
+pub(super) fn int_of(
+    object: &Bound<'_, PyAny>,
+    oid: u32,
+    format: Format,
+    out: &mut Vec<u8>,
+) -> PyResult<u32> {
     if format == Format::Text {
         whole_text(object, out)?;
         return Ok(oid);
@@ -83,13 +88,16 @@ pub(super) fn int_of(object: &Bound<'_, PyAny>, oid: u32, format: Format, out: &
     let value = object::as_i64(object)?;
     let fits = |range: std::ops::RangeInclusive<i64>| value.filter(|value| range.contains(value));
     let written = match oid {
-        oids::INT2 => fits(i16::MIN.into()..=i16::MAX.into()).map(|value| out.extend(value.to_be_bytes().iter().skip(6))),
-        oids::INT4 => fits(i32::MIN.into()..=i32::MAX.into()).map(|value| out.extend(value.to_be_bytes().iter().skip(4))),
+        oids::INT2 => fits(i16::MIN.into()..=i16::MAX.into())
+            .map(|value| out.extend(value.to_be_bytes().iter().skip(6))),
+        oids::INT4 => fits(i32::MIN.into()..=i32::MAX.into())
+            .map(|value| out.extend(value.to_be_bytes().iter().skip(4))),
         oids::OID => fits(0..=u32::MAX.into()).map(|value| out.extend(value.to_be_bytes().iter().skip(4))),
         _ => value.map(|value| out.extend_from_slice(&value.to_be_bytes())),
     };
     let name = oids::builtin(oid).map_or("?", |one| one.name);
-    written.ok_or_else(|| data_error(object.py(), format!("integer out of range for type {name}: {object}")))?;
+    written
+        .ok_or_else(|| data_error(object.py(), format!("integer out of range for type {name}: {object}")))?;
     Ok(oid)
 }
 
@@ -161,7 +169,12 @@ fn whole_digits(object: &Bound<'_, PyAny>) -> PyResult<Vec<u16>> {
 }
 
 fn too_large(py: Python<'_>) -> PyErr {
-    data_error(py, format!("integer too large for PostgreSQL numeric binary format (maximum {MAX_DIGITS} base-10000 digits)"))
+    data_error(
+        py,
+        format!(
+            "integer too large for PostgreSQL numeric binary format (maximum {MAX_DIGITS} base-10000 digits)"
+        ),
+    )
 }
 
 /// Count, weight, sign and scale of a binary numeric.
@@ -223,7 +236,8 @@ fn decimal_numeric(object: &Bound<'_, PyAny>, nan: bool, out: &mut Vec<u8>) -> P
         out.extend_from_slice(&[0, 0, 0, 0, 0xC0, 0, 0, 0]);
         return Ok(());
     }
-    let (sign, digits, exponent): (u8, Vec<u8>, Bound<'_, PyAny>) = object.call_method0("as_tuple")?.extract()?;
+    let (sign, digits, exponent): (u8, Vec<u8>, Bound<'_, PyAny>) =
+        object.call_method0("as_tuple")?.extract()?;
     let Ok(exponent) = exponent.extract::<i64>() else {
         out.extend_from_slice(&[0, 0, 0, 0, if sign == 0 { 0xD0 } else { 0xF0 }, 0, 0, 0]);
         return Ok(());
@@ -246,11 +260,14 @@ fn decimal_numeric(object: &Bound<'_, PyAny>, nan: bool, out: &mut Vec<u8>) -> P
     if weight >= 0x8000 {
         return Err(data_error(
             py,
-            format!("decimal too large for PostgreSQL numeric binary format (maximum {MAX_DIGITS} base-10000 digits)"),
+            format!(
+                "decimal too large for PostgreSQL numeric binary format (maximum {MAX_DIGITS} base-10000 digits)"
+            ),
         ));
     }
     let before = 3 - first.rem_euclid(4);
-    let padded = std::iter::repeat_n(0u8, usize::try_from(before).unwrap_or(0)).chain(digits.into_iter().take(significant));
+    let padded = std::iter::repeat_n(0u8, usize::try_from(before).unwrap_or(0))
+        .chain(digits.into_iter().take(significant));
     let padded: Vec<u8> = padded.collect();
     numeric_head(padded.len().div_ceil(4), weight, sign != 0, scale, out);
     for four in padded.chunks(4) {
@@ -281,9 +298,11 @@ pub(super) fn bytes(object: &Bound<'_, PyAny>, format: Format, out: &mut Vec<u8>
         write(&array.to_vec());
     } else {
         let py = object.py();
-        let copy = py.get_type::<PyBytes>().call1((object,)).map_err(|e| match e.is_instance_of::<PyTypeError>(py) {
-            true => data_error(py, format!("a bytes-like object is required: {}", e.value(py))),
-            false => e,
+        let copy = py.get_type::<PyBytes>().call1((object,)).map_err(|e| {
+            match e.is_instance_of::<PyTypeError>(py) {
+                true => data_error(py, format!("a bytes-like object is required: {}", e.value(py))),
+                false => e,
+            }
         })?;
         write(copy.cast::<PyBytes>()?.as_bytes());
     }
@@ -301,20 +320,33 @@ pub(super) fn uuid(object: &Bound<'_, PyAny>, format: Format, out: &mut Vec<u8>)
 }
 
 /// Family, mask, kind, length and bytes of an address.
-fn packed(address: &Bound<'_, PyAny>, mask: &Bound<'_, PyAny>, network: bool, out: &mut Vec<u8>) -> PyResult<()> {
+fn packed(
+    address: &Bound<'_, PyAny>,
+    mask: &Bound<'_, PyAny>,
+    network: bool,
+    out: &mut Vec<u8>,
+) -> PyResult<()> {
     let packed = address.getattr("packed")?;
     let packed = packed.cast::<PyBytes>()?.as_bytes();
-    let length = u8::try_from(packed.len()).map_err(|_| PyOverflowError::new_err("an address that is too long"))?;
+    let length =
+        u8::try_from(packed.len()).map_err(|_| PyOverflowError::new_err("an address that is too long"))?;
     out.extend_from_slice(&[if length == 4 { 2 } else { 3 }, mask.extract()?, network.into(), length]);
     out.extend_from_slice(packed);
     Ok(())
 }
 
 /// An address, or an interface.
-pub(super) fn address(object: &Bound<'_, PyAny>, interface: bool, format: Format, out: &mut Vec<u8>) -> PyResult<u32> {
+pub(super) fn address(
+    object: &Bound<'_, PyAny>,
+    interface: bool,
+    format: Format,
+    out: &mut Vec<u8>,
+) -> PyResult<u32> {
     match format {
         Format::Text => text(object, out)?,
-        Format::Binary if interface => packed(object, &object.getattr("network")?.getattr("prefixlen")?, false, out)?,
+        Format::Binary if interface => {
+            packed(object, &object.getattr("network")?.getattr("prefixlen")?, false, out)?
+        }
         Format::Binary => packed(object, &object.getattr("max_prefixlen")?, false, out)?,
     }
     Ok(oids::INET)
@@ -324,20 +356,34 @@ pub(super) fn address(object: &Bound<'_, PyAny>, interface: bool, format: Format
 pub(super) fn network(object: &Bound<'_, PyAny>, format: Format, out: &mut Vec<u8>) -> PyResult<u32> {
     match format {
         Format::Text => text(object, out)?,
-        Format::Binary => packed(&object.getattr("network_address")?, &object.getattr("prefixlen")?, true, out)?,
+        Format::Binary => {
+            packed(&object.getattr("network_address")?, &object.getattr("prefixlen")?, true, out)?
+        }
     }
     Ok(oids::CIDR)
 }
 
 /// A `Json` or `Jsonb`.
-pub(super) fn json(object: &Bound<'_, PyAny>, oid: u32, encoding: Encoding, format: Format, out: &mut Vec<u8>) -> PyResult<u32> {
+pub(super) fn json(
+    object: &Bound<'_, PyAny>,
+    oid: u32,
+    encoding: Encoding,
+    format: Format,
+    out: &mut Vec<u8>,
+) -> PyResult<u32> {
     let function = object.getattr("dumps")?;
     let function = if function.is_none() { dumps(object.py())?.into_bound(object.py()) } else { function };
     write_json(&function, &object.getattr("obj")?, oid, encoding, format, out)
 }
 
 /// Whatever JSON can say, a `dict` above all.
-pub(super) fn plain_json(object: &Bound<'_, PyAny>, oid: u32, encoding: Encoding, format: Format, out: &mut Vec<u8>) -> PyResult<u32> {
+pub(super) fn plain_json(
+    object: &Bound<'_, PyAny>,
+    oid: u32,
+    encoding: Encoding,
+    format: Format,
+    out: &mut Vec<u8>,
+) -> PyResult<u32> {
     let function = dumps(object.py())?.into_bound(object.py());
     write_json(&function, object, oid, encoding, format, out)
 }

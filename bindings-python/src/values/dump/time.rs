@@ -1,9 +1,9 @@
 //! Writes dates, times and intervals. In text as `str()` shows them, which the server reads under any `DateStyle`.
 
 use leakpool::exchange::Format;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::exceptions::PyTypeError;
 
 use super::scalar::text;
 use crate::values::classes::{Classes, name};
@@ -93,7 +93,12 @@ fn timedelta_micros(delta: &Bound<'_, PyAny>) -> PyResult<i64> {
 }
 
 /// A `timedelta`. With `signed`, each part has its sign: otherwise that style reads "-1 day 1 sec" as -1 sec.
-pub(super) fn timedelta(object: &Bound<'_, PyAny>, format: Format, signed: bool, out: &mut Vec<u8>) -> PyResult<u32> {
+pub(super) fn timedelta(
+    object: &Bound<'_, PyAny>,
+    format: Format,
+    signed: bool,
+    out: &mut Vec<u8>,
+) -> PyResult<u32> {
     let py = object.py();
     let days = number(object, name::days(py))?;
     let seconds = number(object, name::seconds(py))?;
@@ -106,7 +111,9 @@ pub(super) fn timedelta(object: &Bound<'_, PyAny>, format: Format, signed: bool,
             out.extend_from_slice(&[0; 4]);
         }
         Format::Text if signed => {
-            out.extend_from_slice(format!("{days:+} day {seconds:+} second {micros:+} microsecond").as_bytes());
+            out.extend_from_slice(
+                format!("{days:+} day {seconds:+} second {micros:+} microsecond").as_bytes(),
+            );
         }
         Format::Text => {
             let from = out.len();

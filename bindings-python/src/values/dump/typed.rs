@@ -12,20 +12,32 @@ use crate::values::load::Zone;
 use crate::values::oids;
 
 /// An element of a binary array whose elements are of this type; 0 = texts.
-pub(super) fn write_element(dumper: &Dumper<'_>, item: &Bound<'_, PyAny>, element: u32, out: &mut Vec<u8>) -> PyResult<()> {
+pub(super) fn write_element(
+    dumper: &Dumper<'_>,
+    item: &Bound<'_, PyAny>,
+    element: u32,
+    out: &mut Vec<u8>,
+) -> PyResult<()> {
     match (element, kind_of(item)?) {
         // Whole numbers are all of the largest one's size.
-        (oids::INT2 | oids::INT4 | oids::INT8 | oids::OID | oids::NUMERIC, Some(Kind::Int | Kind::IntOf(_) | Kind::IntNumeric)) => {
-            scalar::int_of(item, element, Format::Binary, out).map(drop)
-        }
+        (
+            oids::INT2 | oids::INT4 | oids::INT8 | oids::OID | oids::NUMERIC,
+            Some(Kind::Int | Kind::IntOf(_) | Kind::IntNumeric),
+        ) => scalar::int_of(item, element, Format::Binary, out).map(drop),
         _ => {
             let (written, _) = dumper.write(item, Want::Binary, out)?;
             // Texts and what is sent as texts; otherwise the server would take the one's bytes for the other.
-            if written != element && !(matches!(written, 0 | oids::TEXT) && matches!(element, 0 | oids::TEXT)) {
-                return Err(data_error(item.py(), match element {
-                    oids::TIMETZ => "cannot calculate the offset of tzinfo 'None' without a date",
-                    _ => "cannot dump lists of mixed types: some of its times have a time zone, others have none",
-                }));
+            if written != element && !(matches!(written, 0 | oids::TEXT) && matches!(element, 0 | oids::TEXT))
+            {
+                return Err(data_error(
+                    item.py(),
+                    match element {
+                        oids::TIMETZ => "cannot calculate the offset of tzinfo 'None' without a date",
+                        _ => {
+                            "cannot dump lists of mixed types: some of its times have a time zone, others have none"
+                        }
+                    },
+                ));
             }
             Ok(())
         }
@@ -33,7 +45,12 @@ pub(super) fn write_element(dumper: &Dumper<'_>, item: &Bound<'_, PyAny>, elemen
 }
 
 /// A bound of a range of this type.
-pub(super) fn write_bound(dumper: &Dumper<'_>, item: &Bound<'_, PyAny>, bound: u32, out: &mut Vec<u8>) -> PyResult<()> {
+pub(super) fn write_bound(
+    dumper: &Dumper<'_>,
+    item: &Bound<'_, PyAny>,
+    bound: u32,
+    out: &mut Vec<u8>,
+) -> PyResult<()> {
     write_typed(dumper, item, bound, Format::Binary, out)
 }
 
@@ -41,12 +58,21 @@ pub(super) fn write_bound(dumper: &Dumper<'_>, item: &Bound<'_, PyAny>, bound: u
 ///
 /// # Errors
 /// `ProgrammingError` for a type that has no dumper, `DataError` for a value that the type cannot have.
-pub(crate) fn write_typed(dumper: &Dumper<'_>, item: &Bound<'_, PyAny>, oid: u32, format: Format, out: &mut Vec<u8>) -> PyResult<()> {
+pub(crate) fn write_typed(
+    dumper: &Dumper<'_>,
+    item: &Bound<'_, PyAny>,
+    oid: u32,
+    format: Format,
+    out: &mut Vec<u8>,
+) -> PyResult<()> {
     let py = item.py();
     let known = oids::builtin(oid).is_some() || oids::element_of(oid).is_some();
     if !known {
         let format = if format == Format::Text { "TEXT" } else { "BINARY" };
-        return Err(programming_error(py, format!("cannot find a dumper for unknown type with oid {oid} format {format}")));
+        return Err(programming_error(
+            py,
+            format!("cannot find a dumper for unknown type with oid {oid} format {format}"),
+        ));
     }
     if format == Format::Text {
         // The server reads it as the type that it knows.
@@ -60,7 +86,10 @@ pub(crate) fn write_typed(dumper: &Dumper<'_>, item: &Bound<'_, PyAny>, oid: u32
         data_error(py, format!("cannot dump {class} as {name}{array} in binary format"))
     };
     match (oid, kind) {
-        (oids::INT2 | oids::INT4 | oids::INT8 | oids::OID, Some(Kind::Int | Kind::IntOf(_) | Kind::IntNumeric | Kind::Bool)) => {
+        (
+            oids::INT2 | oids::INT4 | oids::INT8 | oids::OID,
+            Some(Kind::Int | Kind::IntOf(_) | Kind::IntNumeric | Kind::Bool),
+        ) => {
             scalar::int_of(item, oid, Format::Binary, out)?;
         }
         (oids::NUMERIC, Some(Kind::Decimal)) => {
@@ -69,7 +98,10 @@ pub(crate) fn write_typed(dumper: &Dumper<'_>, item: &Bound<'_, PyAny>, oid: u32
         (oids::NUMERIC, Some(Kind::Int | Kind::IntOf(_) | Kind::IntNumeric)) => {
             scalar::int_of(item, oid, Format::Binary, out)?;
         }
-        (oids::FLOAT4 | oids::FLOAT8, Some(Kind::Float | Kind::FloatOf(_) | Kind::Int | Kind::IntOf(_) | Kind::Decimal)) => {
+        (
+            oids::FLOAT4 | oids::FLOAT8,
+            Some(Kind::Float | Kind::FloatOf(_) | Kind::Int | Kind::IntOf(_) | Kind::Decimal),
+        ) => {
             scalar::float(item, oid, Format::Binary, out)?;
         }
         (oids::TEXT | oids::VARCHAR | oids::NAME | oids::BPCHAR | oids::CHAR, Some(Kind::Str)) => {
@@ -81,7 +113,10 @@ pub(crate) fn write_typed(dumper: &Dumper<'_>, item: &Bound<'_, PyAny>, oid: u32
         (oids::JSON, Some(Kind::Json | Kind::Jsonb)) | (oids::JSONB, Some(Kind::Json | Kind::Jsonb)) => {
             scalar::json(item, oid, dumper.encoding, Format::Binary, out)?;
         }
-        (oids::JSON | oids::JSONB, Some(Kind::Dict | Kind::List | Kind::Str | Kind::Int | Kind::Float | Kind::Bool)) => {
+        (
+            oids::JSON | oids::JSONB,
+            Some(Kind::Dict | Kind::List | Kind::Str | Kind::Int | Kind::Float | Kind::Bool),
+        ) => {
             scalar::plain_json(item, oid, dumper.encoding, Format::Binary, out)?;
         }
         (oids::TIMESTAMP, Some(Kind::Datetime)) => {
@@ -124,7 +159,9 @@ pub(crate) fn write_typed(dumper: &Dumper<'_>, item: &Bound<'_, PyAny>, oid: u32
         (_, Some(Kind::List)) => {
             let element = oids::element_of(oid).ok_or_else(wrong)?.oid;
             let list = item.cast::<PyList>()?;
-            dumper.write_array(list, element, out, &mut |item, out| write_typed(dumper, item, element, Format::Binary, out))?;
+            dumper.write_array(list, element, out, &mut |item, out| {
+                write_typed(dumper, item, element, Format::Binary, out)
+            })?;
         }
         _ => return Err(wrong()),
     }

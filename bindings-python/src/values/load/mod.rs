@@ -1,9 +1,11 @@
-//! Loaders: objects from what the server sends. `scalar`, `time` and `nested` have one function for each kind of type and
+//! Loaders: objects from what the server sends. `scalar`, `time`, `interval` and `nested` have one function for each kind of type and
 //! format; here is which type has which, and the rows.
 
+mod interval;
 mod nested;
 mod scalar;
 mod time;
+mod zone;
 
 use std::sync::Arc;
 
@@ -12,9 +14,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use self::interval::Intervals;
 use self::nested::Elements;
-use self::time::{DateOrder, Intervals, StampOrder};
-pub(crate) use self::time::{Maker, Zone};
+use self::time::{DateOrder, StampOrder};
+pub(crate) use self::zone::{Maker, Zone};
 use super::context::AdaptContext;
 use super::encoding::Encoding;
 use super::object::{self, Object};
@@ -77,7 +80,12 @@ impl Loader {
     ///
     /// # Errors
     /// `NotSupportedError`, `InterfaceError` if the session has an encoding or a style that cannot be read.
-    pub(crate) fn new(py: Python<'_>, oid: u32, format: Format, context: &AdaptContext<'_>) -> PyResult<Loader> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        oid: u32,
+        format: Format,
+        context: &AdaptContext<'_>,
+    ) -> PyResult<Loader> {
         match format {
             Format::Text => Loader::of_text(py, oid, context),
             Format::Binary => Loader::of_binary(py, oid, context),
@@ -102,7 +110,9 @@ impl Loader {
             oids::TIME => Loader::TextTime,
             oids::TIMETZ => Loader::TextTimetz,
             oids::TIMESTAMP => Loader::TextTimestamp(StampOrder::of(py, context)?),
-            oids::TIMESTAMPTZ => Loader::TextTimestamptz(Zone::of(py, context)?, time::foreign_style(context)),
+            oids::TIMESTAMPTZ => {
+                Loader::TextTimestamptz(Zone::of(py, context)?, time::foreign_style(context))
+            }
             oids::INTERVAL => Loader::TextInterval(Intervals::of(context)),
             oids::RECORD => Loader::TextRecord(encoding()?),
             _ => {
@@ -180,7 +190,9 @@ impl Loader {
             Loader::Int4 => object::int(py, i32::from_be_bytes(scalar::fixed(py, value)?).into()),
             Loader::Int8 => object::int(py, i64::from_be_bytes(scalar::fixed(py, value)?)),
             Loader::Float8 => object::float(py, f64::from_be_bytes(scalar::fixed(py, value)?)),
-            Loader::Timestamptz(zone) => time::timestamptz(maker, i64::from_be_bytes(scalar::fixed(py, value)?), zone),
+            Loader::Timestamptz(zone) => {
+                time::timestamptz(maker, i64::from_be_bytes(scalar::fixed(py, value)?), zone)
+            }
             _ => self.load_rare(maker, value),
         }
     }
@@ -203,7 +215,9 @@ impl Loader {
             Loader::TextNumeric => scalar::text_numeric(py, value),
             Loader::Numeric => scalar::numeric(py, value),
             Loader::TextBytea => scalar::text_bytea(py, value),
-            Loader::TextJson(encoding, loads) | Loader::Json(encoding, loads) => scalar::json(py, value, *encoding, loads),
+            Loader::TextJson(encoding, loads) | Loader::Json(encoding, loads) => {
+                scalar::json(py, value, *encoding, loads)
+            }
             Loader::Jsonb(encoding, loads) => scalar::jsonb(py, value, *encoding, loads),
             Loader::TextUuid => scalar::text_uuid(py, value),
             Loader::Uuid => scalar::uuid(py, value),
@@ -221,9 +235,11 @@ impl Loader {
             Loader::Timestamp => time::timestamp(maker, i64::from_be_bytes(scalar::fixed(py, value)?)),
             Loader::TextTimestamptz(zone, None) => time::text_timestamptz(maker, value, zone),
             Loader::TextTimestamptz(_, Some(style)) => Err(time::timestamptz_in(py, value, style)),
-            Loader::Timestamptz(zone) => time::timestamptz(maker, i64::from_be_bytes(scalar::fixed(py, value)?), zone),
-            Loader::TextInterval(style) => time::text_interval(py, value, style),
-            Loader::Interval => time::interval(py, value),
+            Loader::Timestamptz(zone) => {
+                time::timestamptz(maker, i64::from_be_bytes(scalar::fixed(py, value)?), zone)
+            }
+            Loader::TextInterval(style) => interval::text_interval(py, value, style),
+            Loader::Interval => interval::interval(py, value),
             Loader::TextArray(element, delimiter) => nested::text_array(py, value, element, *delimiter),
             Loader::Array(elements) => nested::array(py, value, elements),
             Loader::TextRecord(encoding) => nested::text_record(py, value, *encoding),
@@ -238,7 +254,9 @@ impl Loader {
     /// Tells the garbage collector what is held.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
-            Loader::TextJson(_, loads) | Loader::Json(_, loads) | Loader::Jsonb(_, loads) => visit.call(loads),
+            Loader::TextJson(_, loads) | Loader::Json(_, loads) | Loader::Jsonb(_, loads) => {
+                visit.call(loads)
+            }
             Loader::TextTimestamptz(zone, _) | Loader::Timestamptz(zone) => zone.traverse(visit),
             Loader::TextArray(inner, _)
             | Loader::TextRange(inner)
@@ -271,7 +289,12 @@ impl Loaders {
     ///
     /// # Errors
     /// As for [`Loader::new`].
-    pub(crate) fn of_types(py: Python<'_>, types: &[u32], format: Format, context: &AdaptContext<'_>) -> PyResult<Loaders> {
+    pub(crate) fn of_types(
+        py: Python<'_>,
+        types: &[u32],
+        format: Format,
+        context: &AdaptContext<'_>,
+    ) -> PyResult<Loaders> {
         let loader = |oid: &u32| Loader::new(py, *oid, format, context);
         Ok(Loaders { columns: types.iter().map(loader).collect::<PyResult<_>>()? })
     }

@@ -30,7 +30,8 @@ impl Elements {
     }
 
     fn of(&self, py: Python<'_>, oid: u32) -> PyResult<Arc<Loader>> {
-        let known = self.known.lock().iter().find(|(one, _)| *one == oid).map(|(_, loader)| Arc::clone(loader));
+        let known =
+            self.known.lock().iter().find(|(one, _)| *one == oid).map(|(_, loader)| Arc::clone(loader));
         if let Some(loader) = known {
             return Ok(loader);
         }
@@ -77,7 +78,12 @@ fn unescape(text: &[u8], doubled: bool) -> Cow<'_, [u8]> {
 // --- arrays ---------------------------------------------------------------------------------------------------------
 
 /// Lists, as deep as the array. Lower bounds other than 1 are not told.
-pub(super) fn text_array<'py>(py: Python<'py>, value: &[u8], element: &Loader, delimiter: u8) -> PyResult<Object<'py>> {
+pub(super) fn text_array<'py>(
+    py: Python<'py>,
+    value: &[u8],
+    element: &Loader,
+    delimiter: u8,
+) -> PyResult<Object<'py>> {
     let mut rest = value;
     if rest.first() == Some(&b'[') {
         let Some(equals) = rest.iter().position(|c| *c == b'=') else {
@@ -109,7 +115,10 @@ pub(super) fn text_array<'py>(py: Python<'py>, value: &[u8], element: &Loader, d
                 if open.is_empty() {
                     return match rest.is_empty() {
                         true => Ok(closed.into_any()),
-                        false => Err(data_error(py, format!("malformed array: data after its end: {}", shown(py, value)))),
+                        false => Err(data_error(
+                            py,
+                            format!("malformed array: data after its end: {}", shown(py, value)),
+                        )),
                     };
                 }
             }
@@ -119,7 +128,10 @@ pub(super) fn text_array<'py>(py: Python<'py>, value: &[u8], element: &Loader, d
                 };
                 let item = if *first == b'"' {
                     let Some(end) = closing_quote(tail, b'\\') else {
-                        return Err(data_error(py, format!("malformed array: a quote is not closed: {}", shown(py, value))));
+                        return Err(data_error(
+                            py,
+                            format!("malformed array: a quote is not closed: {}", shown(py, value)),
+                        ));
                     };
                     let (quoted, after) = tail.split_at(end);
                     rest = after.get(1..).unwrap_or_default();
@@ -190,7 +202,9 @@ impl<'v> Reader<'v> {
 pub(super) fn array<'py>(py: Python<'py>, value: &[u8], elements: &Elements) -> PyResult<Object<'py>> {
     let malformed = || data_error(py, "malformed binary array");
     let mut reader = Reader { rest: value };
-    let (Some(depth), Some(_), Some(oid)) = (reader.u32(), reader.u32(), reader.u32()) else { return Err(malformed()) };
+    let (Some(depth), Some(_), Some(oid)) = (reader.u32(), reader.u32(), reader.u32()) else {
+        return Err(malformed());
+    };
     // The server allows 6.
     if depth > 64 {
         return Err(malformed());
@@ -199,7 +213,8 @@ pub(super) fn array<'py>(py: Python<'py>, value: &[u8], elements: &Elements) -> 
     for _ in 0..depth {
         let (Some(length), Some(_lower)) = (reader.u32(), reader.u32()) else { return Err(malformed()) };
         // Each element takes at least 4 bytes: a length that cannot be true allocates nothing.
-        let length = usize::try_from(length).ok().filter(|length| *length <= value.len() / 4).ok_or_else(malformed)?;
+        let length =
+            usize::try_from(length).ok().filter(|length| *length <= value.len() / 4).ok_or_else(malformed)?;
         lengths.push(length);
     }
     if lengths.is_empty() {
@@ -210,8 +225,15 @@ pub(super) fn array<'py>(py: Python<'py>, value: &[u8], elements: &Elements) -> 
     Ok(list)
 }
 
-fn array_level<'py>(py: Python<'py>, reader: &mut Reader<'_>, lengths: &[usize], element: &Loader) -> PyResult<Object<'py>> {
-    let Some((length, inner)) = lengths.split_first() else { return Err(data_error(py, "malformed binary array")) };
+fn array_level<'py>(
+    py: Python<'py>,
+    reader: &mut Reader<'_>,
+    lengths: &[usize],
+    element: &Loader,
+) -> PyResult<Object<'py>> {
+    let Some((length, inner)) = lengths.split_first() else {
+        return Err(data_error(py, "malformed binary array"));
+    };
     let list = object::list(py, *length, |_| {
         if !inner.is_empty() {
             return array_level(py, reader, inner, element);
@@ -225,10 +247,13 @@ fn array_level<'py>(py: Python<'py>, reader: &mut Reader<'_>, lengths: &[usize],
     Ok(list.into_any())
 }
 
+/// A piece of a value, without escapes; `None` = NULL, or nothing.
+type Field<'v> = Option<Cow<'v, [u8]>>;
+
 // --- records --------------------------------------------------------------------------------------------------------
 
 /// The fields of a composite value's text, without escapes; `None` = NULL. `()` has none.
-pub(super) fn fields<'v>(py: Python<'_>, value: &'v [u8]) -> PyResult<Vec<Option<Cow<'v, [u8]>>>> {
+pub(super) fn fields<'v>(py: Python<'_>, value: &'v [u8]) -> PyResult<Vec<Field<'v>>> {
     let malformed = || data_error(py, format!("malformed record: {}", shown(py, value)));
     let mut rest = value.strip_prefix(b"(").and_then(|rest| rest.strip_suffix(b")")).ok_or_else(malformed)?;
     let mut fields = Vec::new();
@@ -305,13 +330,18 @@ fn empty_range(py: Python<'_>) -> PyResult<Object<'_>> {
     class.call((), Some(&kwargs))
 }
 
-fn make_range<'py>(py: Python<'py>, lower: &Object<'py>, upper: &Object<'py>, inclusive: (bool, bool)) -> PyResult<Object<'py>> {
+fn make_range<'py>(
+    py: Python<'py>,
+    lower: &Object<'py>,
+    upper: &Object<'py>,
+    inclusive: (bool, bool),
+) -> PyResult<Object<'py>> {
     let class = Own::get(py)?.range.bind(py);
     object::call3(class, lower, upper, bounds(py, inclusive.0, inclusive.1).as_any())
 }
 
 /// One bound: quoted, plain up to one of these characters, or missing; and what follows it.
-fn read_bound<'v>(text: &'v [u8], ends: &[u8]) -> Option<(Option<Cow<'v, [u8]>>, &'v [u8])> {
+fn read_bound<'v>(text: &'v [u8], ends: &[u8]) -> Option<(Field<'v>, &'v [u8])> {
     if let Some(tail) = text.strip_prefix(b"\"") {
         let end = closing_quote(tail, b'"')?;
         let (quoted, after) = tail.split_at(end);
@@ -336,7 +366,7 @@ fn read_range<'py, 'v>(py: Python<'py>, text: &'v [u8], bound: &Loader) -> PyRes
     if !matches!((open, close), (b'[' | b'(', b']' | b')')) {
         return Err(malformed());
     }
-    let load = |bound_text: Option<Cow<'_, [u8]>>| match bound_text {
+    let load = |bound_text: Field<'_>| match bound_text {
         Some(text) => bound.load(py, &text),
         None => Ok(py.None().into_bound(py)),
     };

@@ -11,7 +11,9 @@ use crate::values::object::{self, Object};
 /// A value that must have exactly this size.
 #[inline]
 pub(super) fn fixed<const N: usize>(py: Python<'_>, value: &[u8]) -> PyResult<[u8; N]> {
-    value.try_into().map_err(|_| data_error(py, format!("a binary value of {} bytes instead of {N}", value.len())))
+    value
+        .try_into()
+        .map_err(|_| data_error(py, format!("a binary value of {} bytes instead of {N}", value.len())))
 }
 
 /// As Python shows a text, for messages.
@@ -68,7 +70,9 @@ pub(super) fn text_numeric<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Objec
 /// A `Decimal` from base-10,000 digits: by way of its text, which gives it the exponent that the server shows.
 pub(super) fn numeric<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Object<'py>> {
     let mut words = value.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-    let (Some(count), Some(weight), Some(sign), Some(scale)) = (words.next(), words.next(), words.next(), words.next()) else {
+    let (Some(count), Some(weight), Some(sign), Some(scale)) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
         return Err(data_error(py, "a binary numeric that is too short"));
     };
     let negative = match sign {
@@ -85,12 +89,15 @@ pub(super) fn numeric<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Object<'py
     if negative {
         text.push(b'-');
     }
-    let digit = |place: i32| usize::try_from(weight - place).ok().and_then(|index| digits.get(index)).copied().unwrap_or(0);
+    let digit = |place: i32| {
+        usize::try_from(weight - place).ok().and_then(|index| digits.get(index)).copied().unwrap_or(0)
+    };
     let begin = text.len();
     for place in (0..=weight).rev() {
         push_four(&mut text, digit(place));
     }
-    let zeros = text[begin..].iter().take_while(|c| **c == b'0').count().min((text.len() - begin).saturating_sub(1));
+    let zeros =
+        text[begin..].iter().take_while(|c| **c == b'0').count().min((text.len() - begin).saturating_sub(1));
     text.drain(begin..begin + zeros);
     if text.len() == begin {
         text.push(b'0');
@@ -157,12 +164,22 @@ fn nibble(digit: u8) -> Option<u8> {
 }
 
 /// What the JSON function makes of the text.
-pub(super) fn json<'py>(py: Python<'py>, value: &[u8], encoding: Encoding, loads: &Py<PyAny>) -> PyResult<Object<'py>> {
+pub(super) fn json<'py>(
+    py: Python<'py>,
+    value: &[u8],
+    encoding: Encoding,
+    loads: &Py<PyAny>,
+) -> PyResult<Object<'py>> {
     object::call1(loads.bind(py), &encoding.load(py, value)?)
 }
 
 /// Binary `jsonb`: a version, and the text.
-pub(super) fn jsonb<'py>(py: Python<'py>, value: &[u8], encoding: Encoding, loads: &Py<PyAny>) -> PyResult<Object<'py>> {
+pub(super) fn jsonb<'py>(
+    py: Python<'py>,
+    value: &[u8],
+    encoding: Encoding,
+    loads: &Py<PyAny>,
+) -> PyResult<Object<'py>> {
     match value {
         [1, text @ ..] => json(py, text, encoding, loads),
         [version, ..] => Err(data_error(py, format!("unknown jsonb binary format: {version}"))),
@@ -175,7 +192,8 @@ pub(super) fn text_uuid<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Object<'
     let mut number = 0u128;
     let mut digits = 0;
     for byte in value.iter().filter(|byte| **byte != b'-') {
-        let digit = nibble(*byte).ok_or_else(|| data_error(py, format!("badly formed uuid: {}", shown(py, value))))?;
+        let digit = nibble(*byte)
+            .ok_or_else(|| data_error(py, format!("badly formed uuid: {}", shown(py, value))))?;
         number = number << 4 | u128::from(digit);
         digits += 1;
     }

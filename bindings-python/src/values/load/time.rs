@@ -1,22 +1,20 @@
-//! Loaders of dates, times and intervals, in text as `DateStyle` and `IntervalStyle` write them, and in binary.
+//! Loaders of dates and times, in text as `DateStyle` writes them, and in binary.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use pyo3::exceptions::{PyKeyError, PyNotImplementedError, PyOSError, PyOverflowError, PyValueError};
+use pyo3::exceptions::{PyNotImplementedError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
-use pyo3::{PyTraverseError, PyVisit, intern};
-use rustc_hash::FxHashMap;
 
 use super::scalar::{fixed, shown};
-use crate::values::civil::{DAY, FIRST_DAY, Fields, LAST_DAY};
+use super::zone::{Maker, Zone};
+use crate::values::civil::{DAY, FIRST_DAY, Fields};
 use crate::values::classes::{Classes, name};
 use crate::values::context::AdaptContext;
 use crate::values::errors::{data_error, interface_error};
-use crate::values::object::{self, Object, Remaker};
+use crate::values::object::{self, Object};
 
 /// The order of a date's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,184 +79,6 @@ pub(super) fn timestamptz_in(py: Python<'_>, value: &[u8], style: &str) -> PyErr
     PyNotImplementedError::new_err(format!("can't parse timestamptz with DateStyle '{style}': {value}"))
 }
 
-/// The session's time zone.
-pub(crate) enum Zone {
-    /// `timezone.utc`.
-    Utc(Py<PyAny>),
-    /// A `ZoneInfo`, and what is known about its offsets.
-    Other(Py<PyAny>, Arc<Offsets>),
-}
-
-impl Zone {
-    /// What Python has for the session's `TimeZone`; UTC, with a warning in the log, if it has none.
-    pub(crate) fn of(py: Python<'_>, context: &AdaptContext<'_>) -> PyResult<Zone> {
-        /// Those that were looked up. Locked for an instant, and never while Python runs.
-        static KNOWN: Mutex<BTreeMap<Arc<str>, Zone>> = Mutex::new(BTreeMap::new());
-        let utc = &Classes::get(py)?.utc;
-        let key = match context.parameter("TimeZone") {
-            None => return Ok(Zone::Utc(utc.clone_ref(py))),
-            Some(key) if &*key == "UTC" => return Ok(Zone::Utc(utc.clone_ref(py))),
-            Some(key) => key,
-        };
-        if let Some(zone) = KNOWN.lock().get(&key) {
-            return Ok(zone.clone_ref(py));
-        }
-        let zone = match Zone::look_up(py, &key)? {
-            Some(zone) => Zone::Other(zone.unbind(), Arc::default()),
-            None => Zone::Utc(utc.clone_ref(py)),
-        };
-        let before = KNOWN.lock().insert(key, zone.clone_ref(py));
-        drop(before);
-        Ok(zone)
-    }
-
-    fn clone_ref(&self, py: Python<'_>) -> Zone {
-        match self {
-            Zone::Utc(zone) => Zone::Utc(zone.clone_ref(py)),
-            Zone::Other(zone, offsets) => Zone::Other(zone.clone_ref(py), Arc::clone(offsets)),
-        }
-    }
-
-    fn look_up<'py>(py: Python<'py>, key: &str) -> PyResult<Option<Object<'py>>> {
-        let problem = match py.import("zoneinfo")?.getattr("ZoneInfo")?.call1((key,)) {
-            Ok(zone) => return Ok(Some(zone)),
-            Err(e) if e.is_instance_of::<PyKeyError>(py) || e.is_instance_of::<PyOSError>(py) => None,
-            Err(e) if e.is_instance_of::<pyo3::exceptions::PyException>(py) => Some(e.to_string()),
-            Err(e) => return Err(e),
-        };
-        let logger = py.import("logging")?.call_method1("getLogger", ("leakpool",))?;
-        match problem {
-            None => logger.call_method1("warning", ("unknown PostgreSQL timezone: %r; will use UTC", key))?,
-            Some(e) => logger.call_method1("warning", ("error handling PostgreSQL timezone: %r; will use UTC (%s)", key, e))?,
-        };
-        Ok(None)
-    }
-
-    /// The `tzinfo`.
-    pub(crate) fn tzinfo<'py>(&self, py: Python<'py>) -> &Object<'py> {
-        match self {
-            Zone::Utc(zone) | Zone::Other(zone, _) => zone.bind(py),
-        }
-    }
-
-    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self {
-            Zone::Utc(zone) | Zone::Other(zone, _) => visit.call(zone),
-        }
-    }
-
-    /// The point so many microseconds from 2000-01-01 00:00:00 UTC, in this zone; `None` if it is outside of Python's
-    /// calendar in UTC, or here.
-    #[inline]
-    fn at<'py>(&self, maker: &mut Maker<'py>, micros: i64) -> PyResult<Option<Object<'py>>> {
-        let py = maker.py;
-        let Some(fields) = Fields::from_micros(micros) else { return Ok(None) };
-        match self {
-            Zone::Utc(utc) => maker.datetime(&fields, Some(utc)).map(Some),
-            Zone::Other(zone, offsets) => {
-                if let Some(offset) = offsets.on(py, zone, micros.div_euclid(DAY))?
-                    && let Some(shifted) = Fields::from_micros(micros + i64::from(offset) * 1_000_000)
-                {
-                    return maker.datetime(&shifted, Some(zone)).map(Some);
-                }
-                let unshifted = maker.datetime(&fields, Some(zone))?;
-                match object::method1(zone.bind(py), name::fromutc(py).as_any(), &unshifted) {
-                    Ok(shifted) => Ok(Some(shifted)),
-                    Err(e) if e.is_instance_of::<PyOverflowError>(py) => Ok(None),
-                    Err(e) => Err(e),
-                }
-            }
-        }
-    }
-}
-
-/// What is known about a zone's offsets: on which days they do not change. Asked for each value, it is several times
-/// faster than the zone itself.
-#[derive(Default)]
-pub(crate) struct Offsets {
-    /// By day from 2000-01-01, in UTC. Locked for an instant, and never while Python runs.
-    days: Mutex<FxHashMap<i64, Day>>,
-}
-
-#[derive(Clone, Copy)]
-enum Day {
-    /// One value was met: it is worth finding out at the next.
-    Met,
-    /// The offset on this day and on the one before it, in seconds: so no local time of this day has been before.
-    Steady(i32),
-    /// It changes, or may do so: the zone has to be asked.
-    Unsteady,
-}
-
-impl Offsets {
-    /// The offset on a day, if it is the same all day, and no local time occurs twice.
-    #[inline]
-    fn on(&self, py: Python<'_>, zone: &Py<PyAny>, day: i64) -> PyResult<Option<i32>> {
-        let known = self.days.lock().get(&day).copied();
-        match known {
-            Some(Day::Steady(offset)) => Ok(Some(offset)),
-            Some(Day::Unsteady) => Ok(None),
-            Some(Day::Met) => {
-                let found = Offsets::find(py, zone, day)?;
-                self.days.lock().insert(day, found.map_or(Day::Unsteady, Day::Steady));
-                Ok(found)
-            }
-            None => {
-                let mut days = self.days.lock();
-                // 270 years: more is nobody's use of one zone.
-                if days.len() > 100_000 {
-                    days.clear();
-                }
-                days.insert(day, Day::Met);
-                Ok(None)
-            }
-        }
-    }
-
-    /// No zone changes its offset twice within two days: if the offsets at their three midnights are the same, it did
-    /// not change.
-    #[cold]
-    fn find(py: Python<'_>, zone: &Py<PyAny>, day: i64) -> PyResult<Option<i32>> {
-        let mut steady = None;
-        for midnight in [day - 1, day, day + 1] {
-            // Near the ends of the calendar, the zone has to be asked.
-            if !(FIRST_DAY + 3..LAST_DAY - 3).contains(&midnight) {
-                return Ok(None);
-            }
-            let Some(fields) = Fields::from_days(midnight) else { return Ok(None) };
-            let unshifted = Maker::new(py).datetime(&fields, Some(zone))?;
-            let shifted = object::method1(zone.bind(py), name::fromutc(py).as_any(), &unshifted)?;
-            let offset = shifted.call_method0(name::utcoffset(py))?;
-            let (days, seconds): (i32, i32) =
-                (offset.getattr(name::days(py))?.extract()?, offset.getattr(name::seconds(py))?.extract()?);
-            let offset = days * 86_400 + seconds;
-            if *steady.get_or_insert(offset) != offset {
-                return Ok(None);
-            }
-        }
-        Ok(steady)
-    }
-}
-
-/// Makes `datetime`s, many of them without new arguments for each.
-pub(crate) struct Maker<'py> {
-    pub(super) py: Python<'py>,
-    remaker: Remaker<'py>,
-}
-
-impl<'py> Maker<'py> {
-    pub(crate) fn new(py: Python<'py>) -> Maker<'py> {
-        Maker { py, remaker: Remaker::default() }
-    }
-
-    /// One of fields that were checked.
-    #[inline]
-    fn datetime(&mut self, fields: &Fields, zone: Option<&Py<PyAny>>) -> PyResult<Object<'py>> {
-        let class = Classes::get(self.py)?.datetime.bind(self.py);
-        self.remaker.make(class, &fields.state(), zone)
-    }
-}
-
 fn make_date<'py>(py: Python<'py>, fields: &Fields) -> PyResult<Object<'py>> {
     let [a, b, c, d, ..] = fields.state();
     object::call1(Classes::get(py)?.date.bind(py), &object::bytes(py, &[a, b, c, d])?)
@@ -290,7 +110,8 @@ fn fixed_zone(py: Python<'_>, seconds: i32) -> PyResult<Object<'_>> {
 /// What Python itself says about fields that make no `datetime`.
 fn refusal(py: Python<'_>, fields: &Fields) -> String {
     let Ok(classes) = Classes::get(py) else { return "(unknown)".into() };
-    let all = (fields.year, fields.month, fields.day, fields.hour, fields.minute, fields.second, fields.micro);
+    let all =
+        (fields.year, fields.month, fields.day, fields.hour, fields.minute, fields.second, fields.micro);
     match classes.datetime.bind(py).call1(all) {
         Err(e) if e.is_instance_of::<PyValueError>(py) => e.value(py).to_string(),
         _ => "(unknown)".into(),
@@ -301,7 +122,9 @@ fn refusal(py: Python<'_>, fields: &Fields) -> String {
 
 /// A number of exactly the digits given.
 #[inline]
-fn digits<T: From<u8> + std::ops::Mul<Output = T> + std::ops::Add<Output = T>>(text: &[u8]) -> Option<T> {
+pub(super) fn digits<T: From<u8> + std::ops::Mul<Output = T> + std::ops::Add<Output = T>>(
+    text: &[u8],
+) -> Option<T> {
     let mut number = T::from(0);
     for digit in text {
         if !digit.is_ascii_digit() {
@@ -333,7 +156,7 @@ fn read_date(text: &[u8; 10], order: DateOrder, fields: &mut Fields) -> Option<(
 
 /// `HH:MM:SS[.ffffff]` in front; gives what follows.
 #[inline]
-fn read_time<'v>(text: &'v [u8], fields: &mut Fields) -> Option<&'v [u8]> {
+pub(super) fn read_time<'v>(text: &'v [u8], fields: &mut Fields) -> Option<&'v [u8]> {
     let (&[a, b, _, c, d, _, e, f], rest) = text.split_first_chunk::<8>()?;
     fields.hour = two(&[a, b])?;
     fields.minute = two(&[c, d])?;
@@ -379,13 +202,16 @@ pub(super) fn text_date<'py>(py: Python<'py>, value: &[u8], order: DateOrder) ->
     }
     let text = String::from_utf8_lossy(value);
     let long = text.split_ascii_whitespace().next().is_some_and(|word| word.len() > 10);
-    Err(data_error(py, if text == "infinity" || long && text != "-infinity" {
-        format!("date too large (after year 10K): {}", shown(py, value))
-    } else if text == "-infinity" || text.contains("BC") {
-        format!("date too small (before year 1): {}", shown(py, value))
-    } else {
-        format!("can't parse date {}: {}", shown(py, value), refusal(py, &fields))
-    }))
+    Err(data_error(
+        py,
+        if text == "infinity" || long && text != "-infinity" {
+            format!("date too large (after year 10K): {}", shown(py, value))
+        } else if text == "-infinity" || text.contains("BC") {
+            format!("date too small (before year 1): {}", shown(py, value))
+        } else {
+            format!("can't parse date {}: {}", shown(py, value), refusal(py, &fields))
+        },
+    ))
 }
 
 /// A `date` of so many days from 2000-01-01.
@@ -412,7 +238,10 @@ pub(super) fn text_time<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Object<'
         return Err(data_error(py, format!("can't parse time {}", shown(py, value))));
     }
     if !fields.is_time() {
-        return Err(data_error(py, format!("can't parse time {}: {}", shown(py, value), time_refusal(py, &fields))));
+        return Err(data_error(
+            py,
+            format!("can't parse time {}: {}", shown(py, value), time_refusal(py, &fields)),
+        ));
     }
     make_time(py, &fields, None)
 }
@@ -424,7 +253,10 @@ pub(super) fn text_timetz<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Object
         return Err(data_error(py, format!("can't parse timetz {}", shown(py, value))));
     };
     if !fields.is_time() {
-        return Err(data_error(py, format!("can't parse timetz {}: {}", shown(py, value), time_refusal(py, &fields))));
+        return Err(data_error(
+            py,
+            format!("can't parse timetz {}: {}", shown(py, value), time_refusal(py, &fields)),
+        ));
     }
     make_time(py, &fields, Some(&fixed_zone(py, offset)?))
 }
@@ -432,7 +264,10 @@ pub(super) fn text_timetz<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Object
 /// A `time` of so many microseconds after midnight.
 pub(super) fn time<'py>(py: Python<'py>, micros: i64, zone: Option<&Object<'py>>) -> PyResult<Object<'py>> {
     if !(0..DAY).contains(&micros) {
-        return Err(data_error(py, format!("time not supported by Python: hour={}", micros.div_euclid(3_600_000_000))));
+        return Err(data_error(
+            py,
+            format!("time not supported by Python: hour={}", micros.div_euclid(3_600_000_000)),
+        ));
     }
     let mut fields = Fields::default();
     fields.set_time(micros);
@@ -456,14 +291,17 @@ fn timestamp_error(py: Python<'_>, value: &[u8], postgres_style: bool, fields: O
         false => words.next().is_some_and(|date| date.len() > 10),
         true => words.next_back().is_some_and(|year| year.len() > 4),
     };
-    data_error(py, if text == "-infinity" || text.ends_with("BC") {
-        format!("timestamp too small (before year 1): {}", shown(py, value))
-    } else if text == "infinity" || overflow {
-        format!("timestamp too large (after year 10K): {}", shown(py, value))
-    } else {
-        let why = fields.map_or_else(|| "(unknown)".into(), |fields| refusal(py, fields));
-        format!("can't parse timestamp {}: {why}", shown(py, value))
-    })
+    data_error(
+        py,
+        if text == "-infinity" || text.ends_with("BC") {
+            format!("timestamp too small (before year 1): {}", shown(py, value))
+        } else if text == "infinity" || overflow {
+            format!("timestamp too large (after year 10K): {}", shown(py, value))
+        } else {
+            let why = fields.map_or_else(|| "(unknown)".into(), |fields| refusal(py, fields));
+            format!("can't parse timestamp {}: {why}", shown(py, value))
+        },
+    )
 }
 
 /// A date in this order, a character, a time; gives what follows.
@@ -477,7 +315,8 @@ fn read_stamp<'v>(text: &'v [u8], order: DateOrder, fields: &mut Fields) -> Opti
 
 /// `Wed Dec 17 07:37:16.123 1997`, or with day and month the other way round.
 fn read_postgres_stamp(text: &[u8], day_first: bool, fields: &mut Fields) -> Option<()> {
-    const MONTHS: [&[u8]; 12] = [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+    const MONTHS: [&[u8]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
     let mut words = text.split(|c| *c == b' ');
     let (_, a, b) = (words.next()?, words.next()?, words.next()?);
     let (day, month) = if day_first { (a, b) } else { (b, a) };
@@ -491,11 +330,17 @@ fn read_postgres_stamp(text: &[u8], day_first: bool, fields: &mut Fields) -> Opt
 }
 
 /// A naive `datetime`.
-pub(super) fn text_timestamp<'py>(maker: &mut Maker<'py>, value: &[u8], order: StampOrder) -> PyResult<Object<'py>> {
+pub(super) fn text_timestamp<'py>(
+    maker: &mut Maker<'py>,
+    value: &[u8],
+    order: StampOrder,
+) -> PyResult<Object<'py>> {
     let py = maker.py;
     let mut fields = Fields::default();
     let read = match order {
-        StampOrder::Numbers(order) => read_stamp(value, order, &mut fields).filter(|rest| rest.is_empty()).map(|_| ()),
+        StampOrder::Numbers(order) => {
+            read_stamp(value, order, &mut fields).filter(|rest| rest.is_empty()).map(|_| ())
+        }
         StampOrder::MonthDay => read_postgres_stamp(value, false, &mut fields),
         StampOrder::DayMonth => read_postgres_stamp(value, true, &mut fields),
     };
@@ -516,13 +361,24 @@ pub(super) fn timestamp<'py>(maker: &mut Maker<'py>, micros: i64) -> PyResult<Ob
 }
 
 fn out_of_calendar(py: Python<'_>, micros: i64) -> PyErr {
-    data_error(py, if micros <= 0 { "timestamp too small (before year 1)" } else { "timestamp too large (after year 10K)" })
+    data_error(
+        py,
+        if micros <= 0 {
+            "timestamp too small (before year 1)"
+        } else {
+            "timestamp too large (after year 10K)"
+        },
+    )
 }
 
 /// A `datetime` in the session's zone. What is outside of the calendar there, but not where the server wrote it, stays
 /// as it was written, in a `timezone` of that offset.
 #[inline]
-pub(super) fn text_timestamptz<'py>(maker: &mut Maker<'py>, value: &[u8], zone: &Zone) -> PyResult<Object<'py>> {
+pub(super) fn text_timestamptz<'py>(
+    maker: &mut Maker<'py>,
+    value: &[u8],
+    zone: &Zone,
+) -> PyResult<Object<'py>> {
     let py = maker.py;
     let mut fields = Fields::default();
     let Some(offset) = read_stamp(value, DateOrder::Ymd, &mut fields).and_then(read_offset) else {
@@ -547,7 +403,11 @@ pub(super) fn timestamptz<'py>(maker: &mut Maker<'py>, micros: i64, zone: &Zone)
     if let Some(found) = zone.at(maker, micros)? {
         return Ok(found);
     }
-    let edge = Classes::get(py)?.datetime.bind(py).getattr(if micros < 0 { intern!(py, "min") } else { intern!(py, "max") })?;
+    let edge = Classes::get(py)?.datetime.bind(py).getattr(if micros < 0 {
+        intern!(py, "min")
+    } else {
+        intern!(py, "max")
+    })?;
     let offset = zone.tzinfo(py).call_method1(name::utcoffset(py), (edge,))?;
     if offset.is_none() || !offset.is_truthy()? {
         return Err(out_of_calendar(py, micros));
@@ -559,100 +419,4 @@ pub(super) fn timestamptz<'py>(maker: &mut Maker<'py>, micros: i64, zone: &Zone)
         (Some(fields), Zone::Utc(tzinfo) | Zone::Other(tzinfo, _)) => maker.datetime(&fields, Some(tzinfo)),
         (None, _) => Err(out_of_calendar(py, micros)),
     }
-}
-
-// --- intervals ------------------------------------------------------------------------------------------------------
-
-/// The session's `IntervalStyle`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Intervals {
-    Postgres,
-    /// Another one, which cannot be read.
-    Other(Arc<str>),
-}
-
-impl Intervals {
-    pub(super) fn of(context: &AdaptContext<'_>) -> Intervals {
-        match context.parameter("IntervalStyle") {
-            Some(style) if &*style == "postgres" => Intervals::Postgres,
-            Some(style) => Intervals::Other(style),
-            None => Intervals::Other("unknown".into()),
-        }
-    }
-}
-
-/// `1 year 2 mons -3 days -04:05:06.789`, whose years are 365 days and whose months are 30.
-fn read_interval(text: &[u8]) -> Option<(i64, i64)> {
-    let mut days = 0i64;
-    let mut micros = 0i64;
-    let mut words = text.split(|c| *c == b' ');
-    while let Some(word) = words.next() {
-        let (negative, plain) = match word {
-            [b'-', rest @ ..] => (true, rest),
-            [b'+', rest @ ..] => (false, rest),
-            rest => (false, rest),
-        };
-        if let Some(colon) = plain.iter().position(|c| *c == b':') {
-            let (hours, rest) = plain.split_at(colon);
-            let mut fields = Fields::default();
-            // The hours may be many; what follows them has the form of a time of day.
-            let [_, m1, m2, _, tail @ ..] = rest else { return None };
-            let mut time = vec![b'0', b'0', b':', *m1, *m2, b':'];
-            time.extend_from_slice(tail);
-            if hours.is_empty() || hours.len() > 12 || !read_time(&time, &mut fields)?.is_empty() {
-                return None;
-            }
-            let seconds = digits::<i64>(hours)? * 3600 + i64::from(fields.minute) * 60 + i64::from(fields.second);
-            micros = seconds.checked_mul(1_000_000)?.checked_add(fields.micro.into())?;
-            micros = if negative { -micros } else { micros };
-            return words.next().is_none().then_some((days, micros));
-        }
-        if plain.is_empty() || plain.len() > 12 {
-            return None;
-        }
-        let number = digits::<i64>(plain)? * if negative { -1 } else { 1 };
-        days += number * match words.next()? {
-            b"year" | b"years" => 365,
-            b"mon" | b"mons" => 30,
-            b"day" | b"days" => 1,
-            _ => return None,
-        };
-    }
-    Some((days, micros))
-}
-
-fn make_timedelta(py: Python<'_>, days: i64, micros: i64) -> PyResult<Object<'_>> {
-    let days = days + micros.div_euclid(DAY);
-    let micros = micros.rem_euclid(DAY);
-    let (seconds, micros) = (object::int(py, micros / 1_000_000)?, object::int(py, micros % 1_000_000)?);
-    object::call3(Classes::get(py)?.timedelta.bind(py), &object::int(py, days)?, &seconds, &micros)
-}
-
-/// A `timedelta`.
-pub(super) fn text_interval<'py>(py: Python<'py>, value: &[u8], style: &Intervals) -> PyResult<Object<'py>> {
-    if let Intervals::Other(style) = style {
-        let text = shown(py, value);
-        return Err(PyNotImplementedError::new_err(format!("can't parse interval with IntervalStyle '{style}': {text}")));
-    }
-    let Some((days, micros)) = read_interval(value) else {
-        return Err(data_error(py, format!("can't parse interval {}", shown(py, value))));
-    };
-    make_timedelta(py, days, micros).map_err(|e| match e.is_instance_of::<PyOverflowError>(py) {
-        true => data_error(py, format!("can't parse interval {}: {}", shown(py, value), e.value(py))),
-        false => e,
-    })
-}
-
-/// Microseconds, days and months.
-pub(super) fn interval<'py>(py: Python<'py>, value: &[u8]) -> PyResult<Object<'py>> {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = fixed(py, value)?;
-    let micros = i64::from_be_bytes([a, b, c, d, e, f, g, h]);
-    let days = i64::from(i32::from_be_bytes([i, j, k, l]));
-    let months = i64::from(i32::from_be_bytes([m, n, o, p]));
-    // Towards zero, so that years and months have the same sign.
-    let days = days + months / 12 * 365 + months % 12 * 30;
-    make_timedelta(py, days, micros).map_err(|e| match e.is_instance_of::<PyOverflowError>(py) {
-        true => data_error(py, format!("can't parse interval: {}", e.value(py))),
-        false => e,
-    })
 }
