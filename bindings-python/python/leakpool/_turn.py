@@ -40,8 +40,9 @@ class Turn:
     def take(self, what: str = "") -> bool:
         """Takes the turn, or waits for it. `what` is named to those who cannot have it."""
         if not self._lock.acquire(blocking=False):
-            if self._what and self._holder == get_ident():
-                raise _busy(self._what)
+            if self._holder == get_ident():
+                # Also a handler of notices, or of a signal, that asks while this thread is being answered.
+                raise _busy(self._what or "a query")
             self._lock.acquire()
         self._holder = get_ident()
         self._what = what
@@ -49,7 +50,10 @@ class Turn:
 
     def take_if_free(self) -> bool:
         """Takes the turn for a request that ends before anything else can be asked; False if it is not free."""
-        return self._lock.acquire(False)
+        if self._lock.acquire(False):
+            self._holder = get_ident()
+            return True
+        return False
 
     async def wait(self, what: str = "") -> None:
         """Never called: `take` waits."""
@@ -57,6 +61,7 @@ class Turn:
     def done(self) -> None:
         """Gives the turn back; from any thread, since a generator may be closed in another one."""
         self._what = ""
+        self._holder = 0
         self._lock.release()
 
 
