@@ -34,7 +34,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Sql {
             named(py, "ProgrammingError", &format!("the SQL text cannot be sent: {e}"))
         };
         if let Ok(text) = sql.cast::<PyString>() {
-            return Ok(Sql(text.to_str().map_err(|e| wrong(&e))?.to_owned()));
+            // Surrogates: Python's own error, of which the layer above makes one that PEP 249 knows, too.
+            return Ok(Sql(text.to_str()?.to_owned()));
         }
         if let Ok(bytes) = sql.cast::<PyBytes>() {
             return Ok(Sql(std::str::from_utf8(bytes.as_bytes()).map_err(|e| wrong(&e))?.to_owned()));
@@ -97,7 +98,8 @@ async fn run_many(
 ) -> Told<(Vec<Gathered>, i64)> {
     let mut notices = Vec::new();
     let Some(connection) = held.connection() else { return (Err(gone()), notices) };
-    let own = how.first.is_none() && connection.transaction_status() == TransactionStatus::Idle && sets.len() > 1;
+    let own =
+        how.first.is_none() && connection.transaction_status() == TransactionStatus::Idle && sets.len() > 1;
     let begin = if own { Some("BEGIN".to_owned()) } else { how.first.clone() };
     let first = How { first: begin, ..how.clone() };
     let later = How { first: None, ..how.clone() };
@@ -191,11 +193,7 @@ fn parameters(
     }
 }
 
-fn sets(
-    py: Python<'_>,
-    held: &Held,
-    params: &Bound<'_, PyAny>,
-) -> PyResult<Vec<Params>> {
+fn sets(py: Python<'_>, held: &Held, params: &Bound<'_, PyAny>) -> PyResult<Vec<Params>> {
     params.try_iter()?.map(|one| dumped(py, held, &one?)).collect()
 }
 
@@ -351,12 +349,18 @@ impl NativeConnection {
     ) -> PyResult<(Vec<u32>, Option<Vec<Column>>)> {
         let request = self.request(py)?;
         let connection = request.connection().ok_or_else(gone).or_raise(py)?;
-        let described = drive(py, &request, connection.exchange().describe(&sql.0, &oids.unwrap_or_default()))?;
+        let described =
+            drive(py, &request, connection.exchange().describe(&sql.0, &oids.unwrap_or_default()))?;
         Ok(description(described.or_raise(py)?))
     }
 
     #[pyo3(signature = (sql, oids=None))]
-    fn describe_async(slf: &Bound<'_, Self>, py: Python<'_>, sql: Sql, oids: Option<Vec<u32>>) -> PyResult<Operation> {
+    fn describe_async(
+        slf: &Bound<'_, Self>,
+        py: Python<'_>,
+        sql: Sql,
+        oids: Option<Vec<u32>>,
+    ) -> PyResult<Operation> {
         let held = slf.get().held(py)?;
         let request = held.clone();
         Ok(operation(slf, &held, async move {

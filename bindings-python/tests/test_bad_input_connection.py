@@ -71,12 +71,12 @@ WRONG: dict[str, tuple[Call, type[Exception], str]] = {
     "NUL in a query with parameters": (lambda c: c.execute("SELECT %s\0", [1]), ProgrammingError, "NUL byte"),
     "a surrogate in a query": (
         lambda c: c.execute("SELECT '\ud800'"),
-        ProgrammingError,
+        InvalidText,
         "surrogates not allowed",
     ),
     "a surrogate with parameters": (
         lambda c: c.execute("SELECT '\ud800', %s", [1]),
-        ProgrammingError,
+        InvalidText,
         "surrogates",
     ),
     "too many parameters for the protocol": (
@@ -175,7 +175,7 @@ WRONG: dict[str, tuple[Call, type[Exception], str]] = {
     "NUL in a cursor's name": (lambda c: c.cursor("a\0"), ValueError, "NUL"),
     "a surrogate in a cursor's name": (
         lambda c: c.transaction().__enter__() and c.cursor("\ud800").execute("SELECT 1"),
-        ProgrammingError,
+        InvalidText,
         "surrogates",
     ),
     "a stream in pieces of none": (
