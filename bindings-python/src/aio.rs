@@ -167,7 +167,12 @@ enum State {
     Acquire(Acquire),
     /// The answer was there at once.
     Ready(Py<PyAny>),
-    Waiting { entry: u64, task: TaskId, answer: Arc<Answer>, cancelled: Option<Cancelled> },
+    Waiting {
+        entry: u64,
+        task: TaskId,
+        answer: Arc<Answer>,
+        cancelled: Option<Cancelled>,
+    },
     Over,
 }
 
@@ -263,7 +268,9 @@ impl Operation {
     /// for, or it was waited for before.
     fn cancel(&self, py: Python<'_>, raise: &PyErr) -> PyResult<Option<Py<PyAny>>> {
         let answer = match &*self.state.lock() {
-            State::Waiting { answer, cancelled: None, .. } if answer.finish.lock().is_none() => answer.clone(),
+            State::Waiting { answer, cancelled: None, .. } if answer.finish.lock().is_none() => {
+                answer.clone()
+            }
             _ => return Ok(None),
         };
         match &*self.give_up.lock() {

@@ -9,13 +9,13 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyByteArray, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::OrRaise;
-use crate::query::{How, Sql, drive, gone, operation};
+use crate::query::{How, Sql, drive, gone, operation, sendable};
 use crate::shared::{Held, Request};
 
 /// A copy and the request that it is. Taken by whoever works on it; one that fails, or is given up, is dropped.
@@ -25,7 +25,10 @@ type Shared<T> = Arc<Mutex<Option<Open<T>>>>;
 
 fn take<T>(shared: &Shared<T>) -> Result<Open<T>> {
     shared.lock().take().ok_or_else(|| {
-        Error::new(ErrorCode::InvalidArgument, "this COPY is over, or being worked on by somebody else right now")
+        Error::new(
+            ErrorCode::InvalidArgument,
+            "this COPY is over, or being worked on by somebody else right now",
+        )
     })
 }
 
@@ -67,6 +70,7 @@ pub(crate) struct NativeCopyIn {
 async fn begin_in(request: Request, sql: &str, how: &How) -> Result<Open<exchange::CopyIn>> {
     let copy = {
         let connection = request.connection().ok_or_else(gone)?;
+        sendable(connection, sql)?;
         how.exchange(connection).copy_in(sql).await?
     };
     Ok(Open(copy, request))
@@ -94,12 +98,7 @@ impl NativeCopyIn {
         let (format, columns) = (open.0.format(), open.0.column_formats().to_vec());
         let copy = Arc::new(Mutex::new(Some(open)));
         held.opened(&copy);
-        NativeCopyIn {
-            connection,
-            format,
-            columns,
-            copy,
-        }
+        NativeCopyIn { connection, format, columns, copy }
     }
 }
 
@@ -167,6 +166,7 @@ pub(crate) struct NativeCopyOut {
 async fn begin_out(request: Request, sql: &str, how: &How) -> Result<Open<exchange::CopyOut>> {
     let copy = {
         let connection = request.connection().ok_or_else(gone)?;
+        sendable(connection, sql)?;
         how.exchange(connection).copy_out(sql).await?
     };
     Ok(Open(copy, request))
@@ -195,13 +195,7 @@ impl NativeCopyOut {
         let (format, columns) = (open.0.format(), open.0.column_formats().to_vec());
         let copy = Arc::new(Mutex::new(Some(open)));
         held.opened(&copy);
-        NativeCopyOut {
-            connection,
-            format,
-            columns,
-            copy,
-            tag: Arc::default(),
-        }
+        NativeCopyOut { connection, format, columns, copy, tag: Arc::default() }
     }
 }
 

@@ -111,9 +111,9 @@ impl Detector {
         let policy = self.policy.lock().clone();
         let site = match policy.stack_capture {
             StackCapture::Off => leakpool::SiteId::OFF,
-            capture => self
-                .stacks
-                .here(py, capture, policy.stack_depth, |frames| self.detector.host_site(frames))?,
+            capture => {
+                self.stacks.here(py, capture, policy.stack_depth, |frames| self.detector.host_site(frames))?
+            }
         };
         let owner: Arc<str> = match owner {
             Some(owner) => owner.into(),

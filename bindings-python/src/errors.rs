@@ -63,12 +63,7 @@ fn make(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     of_core(py, error.code().name(), &message, Some(&kwargs))
 }
 
-fn of_core(
-    py: Python<'_>,
-    code: &str,
-    message: &str,
-    kwargs: Option<&Bound<'_, PyDict>>,
-) -> PyResult<PyErr> {
+fn of_core(py: Python<'_>, code: &str, message: &str, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<PyErr> {
     static OF_CORE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let of_core = OF_CORE.import(py, "leakpool.errors", "of_core")?;
     let args = (PyString::new(py, code), PyString::new(py, message));

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use leakpool::{Error, ErrorCode, Notifications, Result};
-use tokio_postgres::Notification as Raw;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
+use tokio_postgres::Notification as Raw;
 
 use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;

@@ -54,7 +54,8 @@ fn value(spec: &OptionSpec, given: &Bound<'_, PyAny>) -> PyResult<OptionValue> {
     }
     match spec.kind {
         OptionKind::Integer if given.is_instance_of::<PyInt>() => {
-            let out_of_range = |_| PyValueError::new_err(format!("{} ({given}) is out of range", spec.python));
+            let out_of_range =
+                |_| PyValueError::new_err(format!("{} ({given}) is out of range", spec.python));
             given.extract().map(OptionValue::Integer).map_err(out_of_range)
         }
         OptionKind::Share | OptionKind::Duration
@@ -96,7 +97,8 @@ pub(crate) fn target(
 ) -> PyResult<ConnectConfig> {
     let mut fields = Vec::new();
     for (name, given) in parameters {
-        let name = name.cast_into::<PyString>().map_err(|_| PyTypeError::new_err("parameter names are str"))?;
+        let name =
+            name.cast_into::<PyString>().map_err(|_| PyTypeError::new_err("parameter names are str"))?;
         // As psycopg: None = not given.
         if !given.is_none() {
             let text = given.str()?;
@@ -111,7 +113,9 @@ pub(crate) fn target(
 pub(crate) fn timeout(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     match seconds {
         None => Ok(None),
-        Some(seconds) if seconds.is_nan() => Err(PyValueError::new_err("timeout (nan) must be a number of seconds")),
+        Some(seconds) if seconds.is_nan() => {
+            Err(PyValueError::new_err("timeout (nan) must be a number of seconds"))
+        }
         // The core's word for "for ever" is zero.
         Some(seconds) if seconds == f64::INFINITY => Ok(Some(Duration::ZERO)),
         Some(seconds) => Ok(Some(crate::shared::duration(seconds).max(Duration::from_nanos(1)))),
@@ -120,6 +124,7 @@ pub(crate) fn timeout(seconds: Option<f64>) -> PyResult<Option<Duration>> {
 
 /// A length of time that must be one.
 pub(crate) fn seconds(name: &str, given: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(given)
-        .map_err(|_| PyValueError::new_err(format!("{name} ({given}) must be a number of seconds, 0 or more")))
+    Duration::try_from_secs_f64(given).map_err(|_| {
+        PyValueError::new_err(format!("{name} ({given}) must be a number of seconds, 0 or more"))
+    })
 }

@@ -227,7 +227,12 @@ impl NativePool {
     pub(crate) fn acquire_async(slf: &Bound<'_, NativePool>, wish: &Wish) -> PyResult<Acquire> {
         let (py, pool) = (slf.py(), slf.get());
         let shared = pool.shared(py)?;
-        Ok(Acquire { pool: slf.clone().unbind(), block: None, site: pool.site(py, shared)?, wish: wish.clone() })
+        Ok(Acquire {
+            pool: slf.clone().unbind(),
+            block: None,
+            site: pool.site(py, shared)?,
+            wish: wish.clone(),
+        })
     }
 
     pub(crate) fn lent<'py>(
@@ -359,7 +364,8 @@ impl NativePool {
                 None => Settings::defaults(Names::Python),
             },
         };
-        let shown = |spec: &leakpool::OptionSpec| Ok((spec.python, settings.get(Names::Python, spec.python)?));
+        let shown =
+            |spec: &leakpool::OptionSpec| Ok((spec.python, settings.get(Names::Python, spec.python)?));
         OPTIONS.iter().map(shown).collect::<leakpool::Result<Vec<_>>>().or_raise(py)
     }
 
@@ -470,12 +476,25 @@ impl NativePool {
         Ok(held.pool.is_new_session(&held))
     }
 
+    /// Gives back what `_getconn` gave. With something to be done about it, `_give_back` does it.
+    fn _putconn(slf: &Bound<'_, Self>, conn: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let own = conn.cast::<NativeConnection>().ok().filter(|conn| conn.get().is_of(slf));
+        match own {
+            Some(own) if !slf.get().on_return.load(Ordering::Relaxed) => own.get().give_back(py, false),
+            Some(_) => slf.call_method1(intern!(py, "_give_back"), (conn,)).map(drop),
+            None => NativePool::_check_own(slf, conn),
+        }
+    }
+
     /// Refuses what is not one of its own connections that is lent.
     fn _check_own(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let Ok(own) = connection.cast::<NativeConnection>() else {
             let class = connection.get_type().fully_qualified_name()?;
-            return Err(PyTypeError::new_err(format!("putconn() takes a connection of this pool, not {class}")));
+            return Err(PyTypeError::new_err(format!(
+                "putconn() takes a connection of this pool, not {class}"
+            )));
         };
         let name = || slf.get().name().unwrap_or_default();
         let text = match own.get().pool(py) {
@@ -488,7 +507,8 @@ impl NativePool {
             None => "it doesn't come from any pool".to_owned(),
         };
         let connection = connection.repr()?;
-        let text = format!("can't return connection to pool {:?}, {text}: {}", name(), connection.to_string_lossy());
+        let text =
+            format!("can't return connection to pool {:?}, {text}: {}", name(), connection.to_string_lossy());
         Err(PyValueError::new_err(text))
     }
 

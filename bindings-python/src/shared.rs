@@ -3,12 +3,15 @@
 
 use std::collections::HashMap;
 use std::mem::ManuallyDrop;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use leakpool::host::HostRuntime;
-use leakpool::{AcquireOptions, CancelHandle, Host, CheckoutId, ConnectConfig, Connection, ErrorCode, Names, OPTIONS, Pool, Result, Settings, SiteId};
+use leakpool::{
+    AcquireOptions, CancelHandle, CheckoutId, ConnectConfig, Connection, ErrorCode, Host, Names, OPTIONS,
+    Pool, Result, Settings, SiteId,
+};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -83,7 +86,11 @@ impl PoolShared {
     }
 
     /// An idle connection at once.
-    pub(crate) fn lend_idle(self: &Arc<Self>, site: SiteId, options: AcquireOptions) -> Result<Option<Arc<Held>>> {
+    pub(crate) fn lend_idle(
+        self: &Arc<Self>,
+        site: SiteId,
+        options: AcquireOptions,
+    ) -> Result<Option<Arc<Held>>> {
         match self.pool.try_acquire_site(site, options) {
             Ok(connection) => Ok(Some(Held::new(connection, self))),
             Err(e) if e.code() == ErrorCode::NoneIdle => Ok(None),
@@ -111,11 +118,6 @@ impl PoolShared {
         let Some(pid) = held.connection().and_then(Connection::backend_pid) else { return true };
         let slot = held.id.to_u64() & 0xff_ffff;
         self.configured.lock().insert(slot, pid) != Some(pid)
-    }
-
-    /// Whoever asks next is told that this session is new.
-    pub(crate) fn forget_session(&self, held: &Held) {
-        self.configured.lock().remove(&(held.id.to_u64() & 0xff_ffff));
     }
 }
 

@@ -16,7 +16,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::OrRaise;
-use crate::query::{How, Sql, drive, gone, operation};
+use crate::query::{How, Sql, drive, gone, operation, sendable};
 use crate::result::{Column, loaders, row_count};
 use crate::shared::{Held, Request};
 use crate::values::{AdaptContext, Loaders, Params, dump_all};
@@ -54,13 +54,13 @@ async fn open(
 ) -> Result<(Reading, Option<Arc<[exchange::Column]>>)> {
     let answers = {
         let connection = request.connection().ok_or_else(gone)?;
+        sendable(connection, sql)?;
         match params {
             Some(params) => how.exchange(connection).extended(&how.query(sql, &params.params())).await?,
             None => how.exchange(connection).simple(sql)?,
         }
     };
-    let mut reading =
-        Reading { answers, ahead: None, over: false, tag: None, notices: Vec::new(), request };
+    let mut reading = Reading { answers, ahead: None, over: false, tag: None, notices: Vec::new(), request };
     loop {
         match reading.answers.next().await.transpose()? {
             Some(Item::Columns(columns)) => return Ok((reading, Some(columns))),
@@ -163,7 +163,6 @@ impl NativeStream {
             None => Ok(PyList::empty(py)),
         }
     }
-
 }
 
 #[pymethods]
@@ -221,9 +220,7 @@ fn parameters(
     binary: bool,
 ) -> PyResult<Option<Params>> {
     match (params, held.connection()) {
-        (Some(params), Some(connection)) => {
-            dump_all(py, params, &AdaptContext::new(connection)).map(Some)
-        }
+        (Some(params), Some(connection)) => dump_all(py, params, &AdaptContext::new(connection)).map(Some),
         (None, _) if binary => Ok(Some(Params::default())),
         (_, _) => Ok(None),
     }
