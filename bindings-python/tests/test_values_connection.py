@@ -150,6 +150,16 @@ def test_other_encodings(conn: Any) -> None:
             conn.execute("SELECT 'ä'" + (", %s" if params else ""), params)
     with pytest.raises(errors.NotSupportedError, match="the SQL text must be ASCII"):
         conn.cursor().executemany("INSERT INTO texts VALUES ('ä' || %s)", [["a"], ["b"]])
+    with pytest.raises(errors.NotSupportedError, match="the SQL text must be ASCII"):
+        next(iter(conn.cursor().stream("SELECT 'ä'")))
+    for direction in ("TO STDOUT", "FROM STDIN"):
+        with pytest.raises(errors.NotSupportedError, match="the SQL text must be ASCII"), conn.cursor().copy(f'COPY "ä" {direction}'):
+            pass
+    with conn.cursor().copy("COPY texts FROM STDIN") as copy:
+        copy.write_row(["ü"])
+    with conn.cursor().copy("COPY texts TO STDOUT") as copy:
+        assert list(copy.rows()) == [("äö",), ("ü",)]
+    conn.execute("DELETE FROM texts WHERE t = %s", ["ü"])
     conn.execute("SET client_encoding = 'UTF8'")
     assert conn.execute("SELECT t || 'ä' FROM texts").fetchone() == ("äöä",)
 
