@@ -123,6 +123,11 @@ impl NativeConnection {
         }
     }
 
+    /// It has to go back to this pool.
+    pub(crate) fn is_of(&self, pool: &Bound<'_, NativePool>) -> bool {
+        self.state.lock().pool.as_ref().is_some_and(|own| own.is(pool))
+    }
+
     /// The pool that it has to go back to.
     pub(crate) fn pool(&self, py: Python<'_>) -> Option<Py<NativePool>> {
         self.state.lock().pool.as_ref().map(|pool| pool.clone_ref(py))
@@ -139,19 +144,20 @@ impl NativeConnection {
         self.state.lock().ended.is_some()
     }
 
-    /// Takes the checkout out, for whoever ends it.
-    fn take(&self) -> (Option<Arc<Held>>, Option<owner::Task>, Option<Py<NativePool>>, Option<Arc<Inbox>>) {
+    /// Takes out what it holds, for whoever ends it.
+    fn take(&self) -> State {
         let mut state = self.state.lock();
-        let held = state.held.take();
-        if let Some(held) = &held {
-            state.ended = Some((held.id, held.pool.name.clone()));
-            state.revocation = held.connection().and_then(Connection::revocation);
+        if let Some(held) = &state.held {
+            let ended = Some((held.id, held.pool.name.clone()));
+            let revocation = held.connection().and_then(Connection::revocation);
+            (state.ended, state.revocation) = (ended, revocation);
         }
-        (held, state.task.take(), state.pool.take(), state.inbox.take())
+        let (held, task) = (state.held.take(), state.task.take());
+        State { held, task, pool: state.pool.take(), inbox: state.inbox.take(), ..State::default() }
     }
 
     pub(crate) fn give_back(&self, py: Python<'_>, broken: bool) -> PyResult<()> {
-        let (held, task, pool, inbox) = self.take();
+        let State { held, task, pool, inbox, .. } = self.take();
         drop((inbox, pool));
         let Some(held) = held else { return Ok(()) };
         match task {

@@ -15,7 +15,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::OrRaise;
-use crate::query::{How, Sql, drive, gone, operation};
+use crate::query::{How, Sql, drive, gone, operation, sendable};
 use crate::shared::{Held, Request};
 
 /// A copy and the request that it is. Taken by whoever works on it; one that fails, or is given up, is dropped.
@@ -70,6 +70,7 @@ pub(crate) struct NativeCopyIn {
 async fn begin_in(request: Request, sql: &str, how: &How) -> Result<Open<exchange::CopyIn>> {
     let copy = {
         let connection = request.connection().ok_or_else(gone)?;
+        sendable(connection, sql)?;
         how.exchange(connection).copy_in(sql).await?
     };
     Ok(Open(copy, request))
@@ -165,6 +166,7 @@ pub(crate) struct NativeCopyOut {
 async fn begin_out(request: Request, sql: &str, how: &How) -> Result<Open<exchange::CopyOut>> {
     let copy = {
         let connection = request.connection().ok_or_else(gone)?;
+        sendable(connection, sql)?;
         how.exchange(connection).copy_out(sql).await?
     };
     Ok(Open(copy, request))

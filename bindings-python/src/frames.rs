@@ -19,6 +19,8 @@ use rustc_hash::FxHasher;
 
 /// The deepest stack that is ever walked, as in the core.
 const DEEPEST: usize = 128;
+/// The depth up to which the buffer is small.
+const USUAL: usize = 32;
 /// How many frames a call site alone is looked for in: our own ones and somebody's wrapper.
 const NEAREST: usize = 4;
 /// How many stacks are known before all are forgotten, for programs that make code without end.
@@ -56,19 +58,28 @@ impl Stacks {
             StackCapture::Site => NEAREST,
             StackCapture::Full => depth.clamp(1, DEEPEST),
         };
-        let mut key = [0_usize; 2 * DEEPEST];
+        // Most stacks are not that deep, and to clear the larger one would cost as much as to walk a few frames.
+        let (mut usual, mut deepest);
+        let room: &mut [usize] = if most <= USUAL {
+            usual = [0_usize; 2 * USUAL];
+            &mut usual
+        } else {
+            deepest = vec![0_usize; 2 * DEEPEST];
+            &mut deepest
+        };
         let mut len = 0;
         walk(py, most, |frame| {
             let code = code_of(py, frame)?;
             let lasti = frame.getattr(intern!(py, "f_lasti"))?;
             // SAFETY: an int, with the GIL held; f_lasti fits.
             let offset = unsafe { ffi::PyLong_AsLong(lasti.as_ptr()) };
-            key[len] = code.as_ptr() as usize;
-            key[len + 1] = offset as usize;
-            len += 2;
+            if let Some(place) = room.get_mut(len..len + 2) {
+                place.copy_from_slice(&[code.as_ptr() as usize, offset as usize]);
+                len += 2;
+            }
             Ok(())
         })?;
-        let key = &key[..len];
+        let key = room.get(..len).unwrap_or_default();
         if let Some(site) = self.0.lock().sites.get(key) {
             return Ok(*site);
         }

@@ -476,6 +476,17 @@ impl NativePool {
         Ok(held.pool.is_new_session(&held))
     }
 
+    /// Gives back what `_getconn` gave. With something to be done about it, `_give_back` does it.
+    fn _putconn(slf: &Bound<'_, Self>, conn: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
+        let own = conn.cast::<NativeConnection>().ok().filter(|conn| conn.get().is_of(slf));
+        match own {
+            Some(own) if !slf.get().on_return.load(Ordering::Relaxed) => own.get().give_back(py, false),
+            Some(_) => slf.call_method1(intern!(py, "_give_back"), (conn,)).map(drop),
+            None => NativePool::_check_own(slf, conn),
+        }
+    }
+
     /// Refuses what is not one of its own connections that is lent.
     fn _check_own(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();

@@ -34,7 +34,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Sql {
             named(py, "ProgrammingError", &format!("the SQL text cannot be sent: {e}"))
         };
         if let Ok(text) = sql.cast::<PyString>() {
-            return Ok(Sql(text.to_str().map_err(|e| wrong(&e))?.to_owned()));
+            // Surrogates: Python's own error, of which the layer above makes one that PEP 249 knows, too.
+            return Ok(Sql(text.to_str()?.to_owned()));
         }
         if let Ok(bytes) = sql.cast::<PyBytes>() {
             return Ok(Sql(std::str::from_utf8(bytes.as_bytes()).map_err(|e| wrong(&e))?.to_owned()));
@@ -70,12 +71,34 @@ pub(crate) fn gone() -> Error {
     Error::new(ErrorCode::AlreadyReleased, "the connection was released in another thread")
 }
 
+/// SQL texts are sent in UTF-8: after `SET client_encoding`, the server would take what is not ASCII for something else.
+///
+/// # Errors
+/// `Unsupported` for such a text.
+pub(crate) fn sendable(connection: &Connection, sql: &str) -> Result<()> {
+    if sql.is_ascii() {
+        return Ok(());
+    }
+    match connection.parameter("client_encoding") {
+        Some(encoding) if !matches!(&*encoding, "UTF8" | "SQL_ASCII") => Err(Error::new(
+            ErrorCode::Unsupported,
+            format!(
+                "with client_encoding {encoding}, the SQL text must be ASCII: pass other characters as parameters"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What came of a request: its results, and notices that belong to none of them.
 type Told<T> = (Result<T>, Vec<Notice>);
 
 /// One statement with parameters, or a text without.
 async fn run(held: &Held, sql: &str, params: Option<&Params>, how: &How) -> Told<Vec<Gathered>> {
     let Some(connection) = held.connection() else { return (Err(gone()), Vec::new()) };
+    if let Err(e) = sendable(connection, sql) {
+        return (Err(e), Vec::new());
+    }
     let exchange = how.exchange(connection);
     let answers = match params {
         None => exchange.simple(sql),
@@ -97,6 +120,9 @@ async fn run_many(
 ) -> Told<(Vec<Gathered>, i64)> {
     let mut notices = Vec::new();
     let Some(connection) = held.connection() else { return (Err(gone()), notices) };
+    if let Err(e) = sendable(connection, sql) {
+        return (Err(e), notices);
+    }
     let own =
         how.first.is_none() && connection.transaction_status() == TransactionStatus::Idle && sets.len() > 1;
     let begin = if own { Some("BEGIN".to_owned()) } else { how.first.clone() };

@@ -119,11 +119,6 @@ impl PoolShared {
         let slot = held.id.to_u64() & 0xff_ffff;
         self.configured.lock().insert(slot, pid) != Some(pid)
     }
-
-    /// Whoever asks next is told that this session is new.
-    pub(crate) fn forget_session(&self, held: &Held) {
-        self.configured.lock().remove(&(held.id.to_u64() & 0xff_ffff));
-    }
 }
 
 impl Drop for PoolShared {

@@ -16,7 +16,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::OrRaise;
-use crate::query::{How, Sql, drive, gone, operation};
+use crate::query::{How, Sql, drive, gone, operation, sendable};
 use crate::result::{Column, loaders, row_count};
 use crate::shared::{Held, Request};
 use crate::values::{AdaptContext, Loaders, Params, dump_all};
@@ -54,6 +54,7 @@ async fn open(
 ) -> Result<(Reading, Option<Arc<[exchange::Column]>>)> {
     let answers = {
         let connection = request.connection().ok_or_else(gone)?;
+        sendable(connection, sql)?;
         match params {
             Some(params) => how.exchange(connection).extended(&how.query(sql, &params.params())).await?,
             None => how.exchange(connection).simple(sql)?,

@@ -29,6 +29,8 @@ def missing(code: str) -> list[str]:
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.split(".")[0])
+    # Other drivers by the name of their dialect, too.
+    names |= set(re.findall(r"postgresql\+(\w+):", code))
     return sorted(name for name in names if importlib.util.find_spec(name) is None)
 
 

@@ -120,6 +120,17 @@ def test_a_stream_that_is_left(run: Run) -> None:
     on(run, body)
 
 
+def test_a_stream_that_is_left_by_break(run: Run) -> None:
+    async def body(conn: Any) -> None:
+        for rows in (3, 5000, 1_000_000):
+            async for (n,) in conn.cursor().stream("SELECT generate_series(1, %s)", [rows]):
+                if n == 2:
+                    break
+            assert await value(conn, "SELECT 1") == 1
+
+    on(run, body)
+
+
 def test_notifications(run: Run) -> None:
     async def body(conn: Any) -> None:
         await conn.execute("LISTEN channel")

@@ -214,6 +214,7 @@ def test_a_second_cancellation_does_not_wait(dsn: str, run: Run, server: psycopg
             await pool.putconn(conn)
             async with pool.connection() as conn:
                 assert await value(conn, "SELECT 1") == 1
+            assert pool.metrics().created == 1, "what ran was cancelled, and the session came back"
 
     run(main())
 

@@ -255,7 +255,7 @@ ENDS = {
     "an async pool": "asyncio.run(use()); held = asyncio.run(hold())",
     "a loop that was not closed": "loop = asyncio.new_event_loop(); loop.run_until_complete(use())",
     "sys.exit": "conn = pool.getconn(); sys.exit()",
-    "an exception": "import atexit; atexit.register(pool.getconn)",
+    "closed at exit": "import atexit; atexit.register(pool.close); pool.getconn().release()",
 }
 
 

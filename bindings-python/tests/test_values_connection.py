@@ -137,6 +137,33 @@ def test_refusals_name_the_parameter(conn: Any) -> None:
     assert conn.execute("SELECT %s", [1]).fetchone() == (1,)
 
 
+def test_other_encodings(conn: Any) -> None:
+    """Values are converted; the SQL text itself is always sent in UTF-8, which must not be taken for something else."""
+    conn.execute("CREATE TEMP TABLE texts (t text)")
+    conn.execute("SET client_encoding = 'LATIN1'")
+    conn.execute("INSERT INTO texts VALUES (%s)", ["äö"])
+    assert conn.execute("SELECT t, length(t), ARRAY[t] FROM texts").fetchone() == ("äö", 2, ["äö"])
+    with pytest.raises(errors.DataError, match="can't encode character"):
+        conn.execute("SELECT %s", ["€"])
+    for params in (None, [], [1]):
+        with pytest.raises(errors.NotSupportedError, match="with client_encoding LATIN1, the SQL text must be ASCII"):
+            conn.execute("SELECT 'ä'" + (", %s" if params else ""), params)
+    with pytest.raises(errors.NotSupportedError, match="the SQL text must be ASCII"):
+        conn.cursor().executemany("INSERT INTO texts VALUES ('ä' || %s)", [["a"], ["b"]])
+    with pytest.raises(errors.NotSupportedError, match="the SQL text must be ASCII"):
+        next(iter(conn.cursor().stream("SELECT 'ä'")))
+    for direction in ("TO STDOUT", "FROM STDIN"):
+        with pytest.raises(errors.NotSupportedError, match="the SQL text must be ASCII"), conn.cursor().copy(f'COPY "ä" {direction}'):
+            pass
+    with conn.cursor().copy("COPY texts FROM STDIN") as copy:
+        copy.write_row(["ü"])
+    with conn.cursor().copy("COPY texts TO STDOUT") as copy:
+        assert list(copy.rows()) == [("äö",), ("ü",)]
+    conn.execute("DELETE FROM texts WHERE t = %s", ["ü"])
+    conn.execute("SET client_encoding = 'UTF8'")
+    assert conn.execute("SELECT t || 'ä' FROM texts").fetchone() == ("äöä",)
+
+
 # -- rows that are decoded ahead --------------------------------------------------------------------------------------
 
 WIDE = (

@@ -306,6 +306,8 @@ class BaseCursor(Generic[C, Row]):
 
     async def _stream_end(self, stream: NativeStream) -> None:
         turn = self._conn._turn
+        if turn is not None:
+            turn.leaving()
         try:
             if self._streaming:
                 await self._throw_away(stream)

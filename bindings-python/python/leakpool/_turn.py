@@ -15,6 +15,9 @@ from .errors import OperationalError
 
 _T = TypeVar("_T")
 
+#: How often a loop goes round until it has begun to close a generator that nobody refers to any more.
+_ROUNDS = 4
+
 
 def finish(work: Coroutine[Any, Any, _T]) -> _T:
     """Runs a coroutine that never suspends, and returns what it returns."""
@@ -40,8 +43,9 @@ class Turn:
     def take(self, what: str = "") -> bool:
         """Takes the turn, or waits for it. `what` is named to those who cannot have it."""
         if not self._lock.acquire(blocking=False):
-            if self._what and self._holder == get_ident():
-                raise _busy(self._what)
+            if self._holder == get_ident():
+                # Also a handler of notices, or of a signal, that asks while this thread is being answered.
+                raise _busy(self._what or "a query")
             self._lock.acquire()
         self._holder = get_ident()
         self._what = what
@@ -49,14 +53,21 @@ class Turn:
 
     def take_if_free(self) -> bool:
         """Takes the turn for a request that ends before anything else can be asked; False if it is not free."""
-        return self._lock.acquire(False)
+        if self._lock.acquire(False):
+            self._holder = get_ident()
+            return True
+        return False
 
     async def wait(self, what: str = "") -> None:
         """Never called: `take` waits."""
 
+    def leaving(self) -> None:
+        """What has the turn is about to give it back."""
+
     def done(self) -> None:
         """Gives the turn back; from any thread, since a generator may be closed in another one."""
         self._what = ""
+        self._holder = 0
         self._lock.release()
 
 
@@ -91,10 +102,19 @@ class AsyncTurn:
         """Waits for the turn."""
         task = asyncio.current_task()
         if self._what and self._holder is task and self._lock.locked():
-            raise _busy(self._what)
+            # A stream that was left by `break` is closed by the loop, as soon as it gets to it.
+            for _ in range(_ROUNDS):
+                await asyncio.sleep(0)
+            if self._what and self._holder is task and self._lock.locked():
+                raise _busy(self._what)
         await self._lock.acquire()
         self._holder = task
         self._what = what
+
+    def leaving(self) -> None:
+        """What has the turn is about to give it back: whoever wants it waits."""
+        self._what = ""
+        self._holder = None
 
     def done(self) -> None:
         """Gives the turn back."""

@@ -191,7 +191,8 @@ class BaseCopy(Generic[Cur]):
             return e.InterfaceError("the COPY is over")
         return e.OperationalError(f"no COPY in progress that can be {doing}: this is not a {kind}")
 
-    async def _write(self, buffer: object) -> None:
+    def _collect(self, buffer: object) -> bool:
+        """Takes data; True if it is time to send what was collected."""
         self._writable()
         if isinstance(buffer, str):
             if self._format == Format.BINARY:
@@ -204,18 +205,18 @@ class BaseCopy(Generic[Cur]):
             self._buffer += buffer
         else:
             raise TypeError(f"can't write {type(buffer).__name__}: COPY takes str or bytes")
-        if len(self._buffer) >= _BLOCK:
-            await self._flush()
+        return len(self._buffer) >= _BLOCK
 
-    async def _write_row(self, row: Sequence[Any]) -> None:
+    def _collect_row(self, row: Sequence[Any]) -> bool:
+        """The same for a row."""
         self._writable()
-        line = self._transforming().format_row(row, self._format)
+        transformer = self._transformer or self._transforming()
+        line = transformer.format_row(row, self._format)
         if self._format == Format.BINARY and not self._headed:
             self._buffer += _HEADER
             self._headed = self._by_rows = True
         self._buffer += line
-        if len(self._buffer) >= _BLOCK:
-            await self._flush()
+        return len(self._buffer) >= _BLOCK
 
     async def _flush(self) -> None:
         copy = self._in
@@ -290,11 +291,13 @@ class Copy(BaseCopy["Cursor[Any]"]):
 
     def write(self, buffer: str | bytes | bytearray | memoryview) -> None:
         """Sends data as they are: in the format that the statement says, cut wherever you like."""
-        finish(self._write(buffer))
+        if self._collect(buffer):
+            finish(self._flush())
 
     def write_row(self, row: Sequence[Any]) -> None:
         """Sends a row of Python values. Not for CSV, which is written with `write`."""
-        finish(self._write_row(row))
+        if self._collect_row(row):
+            finish(self._flush())
 
     def read(self) -> bytes:
         """The next data as they come; empty at the end."""
@@ -330,11 +333,13 @@ class AsyncCopy(BaseCopy["AsyncCursor[Any]"]):
 
     async def write(self, buffer: str | bytes | bytearray | memoryview) -> None:
         """As `Copy.write`."""
-        await self._write(buffer)
+        if self._collect(buffer):
+            await self._flush()
 
     async def write_row(self, row: Sequence[Any]) -> None:
         """As `Copy.write_row`."""
-        await self._write_row(row)
+        if self._collect_row(row):
+            await self._flush()
 
     async def read(self) -> bytes:
         """As `Copy.read`."""

@@ -107,18 +107,21 @@ class Pool(PoolBase, Generic[CT]):
             expected_duration: float | None = None,
         ) -> CT:
             """A connection, to be given back with `putconn`; the same arguments as `connection`."""
+
+        def putconn(self, conn: CT) -> None:
+            """Gives back what `getconn` gave. A transaction that is open is rolled back."""
     else:
         # Native from end to end: a call costs no frame.
         connection = NativePool._connection
         getconn = NativePool._getconn
+        putconn = NativePool._putconn
 
-    def putconn(self, conn: CT) -> None:
-        """Gives back what `getconn` gave. A transaction that is open is rolled back."""
-        self._check_own(conn)
-        if self._reset is not None and not conn.closed:
-            self._run_reset(conn)
-        else:
+    def _give_back(self, conn: CT) -> None:
+        """What `putconn` does where there is a callback for what comes back."""
+        if conn.closed:
             conn.release()
+        else:
+            self._run_reset(conn)
 
     def open(self, wait: bool = False, timeout: float = 30.0) -> None:
         """Opens it, if it is not open; `wait`: until there are `min_size` connections."""

@@ -137,7 +137,9 @@ async fn work(job: Job) {
         }
         Job::Cancel(control, checkout) => {
             let word = control.slot.word();
-            if word.generation == checkout.generation() && word.state == State::Held {
+            // Given back meanwhile with the statement still running: it is waited for, and no less to be cancelled.
+            let runs = matches!(word.state, State::Held | State::Returning);
+            if word.generation == checkout.generation() && runs {
                 let (pid, secret) = control.key();
                 cancel(&control.peer, pid, secret).await;
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, TryStreamExt, pin_mut};
-use leakpool::{ErrorCode, EventKind, Pool, Reset};
+use leakpool::{Activity, ErrorCode, EventKind, Pool, Reset};
 
 use crate::support::*;
 
@@ -131,6 +131,51 @@ async fn the_pool_can_be_made_smaller_and_larger_while_connections_are_out() {
     let e = pool.resize(0).unwrap_err();
     assert_eq!(e.code(), ErrorCode::InvalidOption);
     assert!(e.to_string().contains("max_size"), "{e}");
+}
+
+#[tokio::test]
+async fn a_drained_pool_makes_every_connection_anew() {
+    let pool = builder().max_size(3).build().unwrap();
+    let (held, idle) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    let before = [held.backend_pid(), idle.backend_pid()];
+    drop(idle);
+    eventually("one is idle", || pool.status().idle == 1).await;
+    pool.drain().unwrap();
+    assert_eq!(pool.status().idle, 0, "what was idle leaves at once");
+    held.batch_execute("SELECT 1").await.unwrap();
+    drop(held);
+    eventually("what was held leaves as it comes back", || pool.status().size == 0).await;
+    assert!(!before.contains(&pool.acquire().await.unwrap().backend_pid()));
+    pool.close().await.unwrap();
+    assert_eq!(pool.drain().unwrap_err().code(), ErrorCode::PoolClosed);
+}
+
+#[tokio::test]
+async fn min_idle_may_change_while_the_pool_runs() {
+    let pool = builder().max_size(2).build().unwrap();
+    pool.resize_between(2, 3).unwrap();
+    eventually("two are made at once", || pool.status().idle == 2).await;
+    assert_eq!((pool.options().min_idle, pool.options().max_size), (2, 3));
+    let e = pool.resize_between(4, 3).unwrap_err();
+    assert_eq!(e.code(), ErrorCode::InvalidOption);
+    assert_eq!(pool.options().min_idle, 2, "a refused change changes nothing");
+}
+
+#[tokio::test]
+async fn what_is_given_back_in_the_middle_of_a_cancelled_statement_comes_back() {
+    let pool = builder().max_size(1).build().unwrap();
+    for _ in 0..20 {
+        let held = pool.acquire().await.unwrap();
+        {
+            let mut slow = std::pin::pin!(held.batch_execute("SELECT pg_sleep(60)"));
+            let _ = futures_util::poll!(slow.as_mut());
+            eventually("it runs", || pool.checkouts()[0].activity == Activity::Executing).await;
+        }
+        held.cancel().unwrap();
+        drop(held);
+        pool.acquire().await.unwrap().batch_execute("SELECT 1").await.unwrap();
+    }
+    assert_eq!(pool.metrics().created, 1, "no return had to be given up");
 }
 
 #[tokio::test]
