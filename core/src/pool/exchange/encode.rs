@@ -94,7 +94,9 @@ impl Batch {
     }
 
     pub(crate) fn parse(&mut self, name: &str, sql: &str, params: &[Param<'_>]) -> Result<()> {
-        frontend::parse(name, sql, params.iter().map(|p| p.oid), &mut self.0).map_err(|e| refused(&e))
+        // Types that the server is to infer need not be counted, and a count that is wrong is then told by the Bind.
+        let told = params.iter().rposition(|p| p.oid != 0).map_or(0, |last| last + 1);
+        frontend::parse(name, sql, params[..told].iter().map(|p| p.oid), &mut self.0).map_err(|e| refused(&e))
     }
 
     pub(crate) fn describe_statement(&mut self, name: &str) -> Result<()> {
@@ -236,6 +238,19 @@ mod tests {
             [0, 2, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, b'x', 0, 2, 0, 0, 0, 1],
         );
         assert_eq!(bind(&[], Formats::PerColumn(&[])), [0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn only_types_that_are_said_are_sent() {
+        let parse = |oids: &[u32]| {
+            let params: Vec<Param<'_>> = oids.iter().map(|oid| Param { oid: *oid, ..Param::NULL }).collect();
+            let mut batch = Batch::new();
+            batch.parse("", "", &params).unwrap();
+            batch.0[7..].to_vec()
+        };
+        assert_eq!(parse(&[]), [0, 0]);
+        assert_eq!(parse(&[0, 0]), [0, 0]);
+        assert_eq!(parse(&[0, 23, 0]), [0, 2, 0, 0, 0, 0, 0, 0, 0, 23]);
     }
 
     #[test]
