@@ -67,6 +67,8 @@ pub(super) struct Session {
     statements: HashMap<Vec<u8>, Option<Arc<str>>>,
     /// The last simple query ends every LISTEN.
     unlistens: bool,
+    /// The transaction has changed or dropped something.
+    altered: bool,
     /// How much of the next simple query is not shown: it is not its asker's.
     in_front: usize,
 }
@@ -273,6 +275,17 @@ impl Session {
         }
     }
 
+    /// What was kept prepared is gone with this command, or may be about a table that is not the same any more: in a
+    /// transaction, that could not be told from a failure, nor mended.
+    fn ends_plans(&mut self, tag: &[u8]) -> bool {
+        let changed = tag.starts_with(b"ALTER ") || tag.starts_with(b"DROP ");
+        if tag.starts_with(b"ROLLBACK\0") {
+            return std::mem::take(&mut self.altered);
+        }
+        self.altered = changed || (self.altered && !tag.starts_with(b"COMMIT\0"));
+        changed || tag.starts_with(b"DEALLOCATE ALL\0") || tag.starts_with(b"DISCARD ALL\0")
+    }
+
     /// A statement was sent. What tokio-postgres runs for itself (no SQL) leaves the last SQL as it was.
     fn started(&mut self, sql: Option<Arc<str>>, now: Nanos) {
         let stamps = &self.control.slot.stamps;
@@ -316,7 +329,7 @@ impl Session {
                 self.traffic.answered = self.outstanding.len() == 1 && self.outstanding[0].sync;
                 if tag.starts_with(b"LISTEN\0") {
                     self.traffic.listening = true;
-                } else if tag.starts_with(b"DEALLOCATE ALL\0") || tag.starts_with(b"DISCARD ALL\0") {
+                } else if self.ends_plans(tag) {
                     self.control.statements.lock().forget_all();
                 } else if tag.starts_with(b"UNLISTEN\0")
                     && self.unlistens
@@ -355,6 +368,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     needs_sync: false,
                     statements: HashMap::new(),
                     unlistens: false,
+                    altered: false,
                     in_front: 0,
                 },
             },

@@ -69,6 +69,36 @@ async fn the_cache_is_bounded_and_what_leaves_it_is_closed() {
     assert!(!kept.iter().any(|sql| sql == "SELECT 0"));
 }
 
+/// The same without a tag that tells of it, as if somebody else had done it.
+fn behind(sql: &str) -> String {
+    format!("DO $do$ BEGIN EXECUTE $sql${sql}$sql$; END $do$")
+}
+
+#[tokio::test]
+async fn what_the_connection_itself_alters_is_prepared_anew_in_a_transaction_too() {
+    let pool = builder().max_size(1).build().unwrap();
+    let held = pool.acquire().await.unwrap();
+    say(held.exchange(), "CREATE TEMP TABLE p (a int); INSERT INTO p VALUES (1)").await.unwrap();
+    say(held.exchange(), "BEGIN").await.unwrap();
+    let all = "SELECT * FROM p";
+    assert_eq!(ask(held.exchange(), all).await.unwrap().rows[0].len(), 1);
+    ask(held.exchange(), "ALTER TABLE p ADD b text").await.unwrap();
+    assert_eq!(ask(held.exchange(), all).await.unwrap().rows[0].len(), 2);
+    // Taken back: the plan of the transaction is not right any more either.
+    say(held.exchange(), "ROLLBACK").await.unwrap();
+    say(held.exchange(), "BEGIN").await.unwrap();
+    assert_eq!(ask(held.exchange(), all).await.unwrap().rows[0].len(), 1);
+    say(held.exchange(), "DROP TABLE p; CREATE TEMP TABLE p (a int, b int, c int)").await.unwrap();
+    assert_eq!(ask(held.exchange(), all).await.unwrap().rows.len(), 0);
+    say(held.exchange(), "COMMIT").await.unwrap();
+    // A transaction that changed nothing keeps everything.
+    say(held.exchange(), "BEGIN").await.unwrap();
+    let before = prepared(&held).await;
+    say(held.exchange(), "ROLLBACK").await.unwrap();
+    assert_eq!(prepared(&held).await, before);
+    still_works(&held).await;
+}
+
 #[tokio::test]
 async fn an_invalid_plan_is_prepared_anew() {
     let pool = builder().max_size(1).build().unwrap();
@@ -76,7 +106,7 @@ async fn an_invalid_plan_is_prepared_anew() {
     say(held.exchange(), "CREATE TEMP TABLE p (a int); INSERT INTO p VALUES (1)").await.unwrap();
     let all = "SELECT * FROM p";
     assert_eq!(texts(&ask(held.exchange(), all).await.unwrap().rows[0]), [Some("1".into())]);
-    say(held.exchange(), "ALTER TABLE p ADD b text DEFAULT 'new'").await.unwrap();
+    say(held.exchange(), &behind("ALTER TABLE p ADD b text DEFAULT 'new'")).await.unwrap();
     let answer = ask(held.exchange(), all).await.unwrap();
     assert_eq!(texts(&answer.rows[0]), [Some("1".into()), Some("new".into())]);
     assert_eq!(answer.columns.unwrap().len(), 2);
@@ -91,18 +121,20 @@ async fn an_invalid_plan_is_prepared_anew() {
     held.batch_execute(&format!("DEALLOCATE \"{name}\"")).await.unwrap();
     assert_eq!(ask(held.exchange(), all).await.unwrap().rows[0].len(), 1);
     // Within a transaction that has done something, it is an error; the next time is right.
-    say(held.exchange(), "BEGIN; ALTER TABLE p ADD b text DEFAULT 'new'").await.unwrap();
+    say(held.exchange(), &format!("BEGIN; {}", behind("ALTER TABLE p ADD b text DEFAULT 'new'")))
+        .await
+        .unwrap();
     let e = ask(held.exchange(), all).await.unwrap_err();
     assert_eq!(e.sqlstate(), Some("0A000"), "{e}");
     assert_eq!(held.transaction_status(), TransactionStatus::Failed);
     say(held.exchange(), "ROLLBACK").await.unwrap();
     assert_eq!(ask(held.exchange(), all).await.unwrap().rows[0].len(), 1);
     // If the transaction has only just begun, with it, it begins anew.
-    say(held.exchange(), "ALTER TABLE p ADD b text DEFAULT 'new'").await.unwrap();
+    say(held.exchange(), &behind("ALTER TABLE p ADD b text DEFAULT 'new'")).await.unwrap();
     let answer = ask(held.exchange().after("BEGIN"), all).await.unwrap();
     assert_eq!((answer.rows[0].len(), held.transaction_status()), (2, TransactionStatus::InTransaction));
     // But not if it was open before.
-    say(held.exchange(), "ALTER TABLE p ADD c text DEFAULT 'newer'").await.unwrap();
+    say(held.exchange(), &behind("ALTER TABLE p ADD c text DEFAULT 'newer'")).await.unwrap();
     assert_eq!(ask(held.exchange().after("BEGIN"), all).await.unwrap_err().sqlstate(), Some("0A000"));
     assert_eq!(held.transaction_status(), TransactionStatus::Failed);
     say(held.exchange(), "ROLLBACK").await.unwrap();
