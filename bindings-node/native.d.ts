@@ -72,6 +72,8 @@ export class NativePool {
     clock: ManualClock | null,
   )
   readonly name: string
+  /** Where it connects to, as JSON: `user`, `database`, `host`, `port`. */
+  readonly target: string
 
   /** The functions that every checkout calls. */
   hot(): {

@@ -69,7 +69,8 @@ class Client extends EventEmitter {
     this.secretKey = null
     /** Set anew at each checkout. @type {(error?: any) => void} */
     this.release = released
-    const { user, database, host, port, ssl } = pool.options
+    const { user, database, host, port } = JSON.parse(pool._native.target)
+    const { ssl } = pool.options
     this.user = user
     this.database = database
     this.host = host

@@ -85,7 +85,9 @@ function words(native) {
       return new LeakpoolError('Connection terminated unexpectedly', code, { cause })
     }
     case 'force_released':
-      return Object.assign(new LeakpoolError(message, code, { code: native.sqlstate ?? 'LP001' }), { revocation: details })
+      return Object.assign(new LeakpoolError(message, code, { code: native.sqlstate ?? 'LP001' }), {
+        revocation: details,
+      })
     case 'unsupported':
       if (message.startsWith('COPY')) return DatabaseError.from(COPY)
       return new LeakpoolError(message, code)

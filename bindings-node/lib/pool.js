@@ -8,7 +8,7 @@ const { binding, loop, ticketFor, numberFor } = require('./native')
 const { prepare } = require('./options')
 const { Client, MAKER, released, tell } = require('./client')
 const { Request, readQuery } = require('./request')
-const { capture, format, isOld, lookLater, time } = require('./stack')
+const { capture, discard, format, isOld, lookLater, time } = require('./stack')
 const { sessionEnded, told } = require('./events')
 const views = require('./views')
 const errors = require('./errors')
@@ -339,6 +339,7 @@ class Pool extends EventEmitter {
     if (client._asked && entry.captured !== undefined && this._native.transactionStatus(entry.member) !== 'I') {
       this._locate(entry)
     }
+    discard(entry.captured)
     entry.captured = undefined
     entry.since = 0
     if (broken && client._waiting.length > 0) {

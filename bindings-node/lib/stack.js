@@ -23,7 +23,8 @@ class Captured {
  * @param {number} depth
  */
 function capture(below, depth) {
-  const captured = new Captured()
+  const captured = spare ?? new Captured()
+  spare = undefined
   const limit = Error.stackTraceLimit
   if (limit === depth) {
     captureStackTrace(captured, below)
@@ -40,6 +41,17 @@ function capture(below, depth) {
     restore(limit)
   }
   return captured
+}
+
+/** One that was captured and never looked at: V8 replaces its stack faster than it makes a new one. @type {Captured | undefined} */
+let spare
+
+/**
+ * Nobody will look at this one.
+ * @param {Captured | undefined} captured
+ */
+function discard(captured) {
+  if (captured !== undefined) spare = captured
 }
 
 /** @param {any} limit */
@@ -203,6 +215,8 @@ const time = { tick: 0 }
 
 function look() {
   time.tick++
+  // It keeps alive what its frames had, which nobody may need any more.
+  spare = undefined
   for (const looker of lookers) {
     if (!looker.look(time.tick)) lookers.delete(looker)
   }
@@ -231,4 +245,4 @@ const isOld = (/** @type {number} */ then, /** @type {number} */ now) => now - t
 
 /** @typedef {InstanceType<typeof Captured>} Stack */
 
-module.exports = { capture, format, lookLater, time, isOld, Captured }
+module.exports = { capture, discard, format, lookLater, time, isOld, Captured }

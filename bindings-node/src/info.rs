@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use leakpool::{
-    BUCKET_BOUNDS, CheckoutId, CheckoutInfo, Event, EventData, Exhausted, Frame, FrameKind,
-    HistogramSnapshot, Metrics, PoolStatus, Revocation, Site, Verdict,
+    BUCKET_BOUNDS, CheckoutId, CheckoutInfo, ConnectConfig, Event, EventData, Exhausted, Frame, FrameKind,
+    HistogramSnapshot, Host, Metrics, PoolStatus, Revocation, Site, Verdict,
 };
 use serde_json::{Map, Value, json};
 
@@ -148,6 +148,17 @@ pub(crate) fn exhausted(e: &Exhausted, told: Told<'_>) -> Value {
         "holders": checkouts(&e.holders, told),
         "lastError": e.last_error,
     })
+}
+
+/// Where a pool connects to: the first of its servers, as `pg` shows it.
+pub(crate) fn target(config: &ConnectConfig) -> Value {
+    let endpoint = config.endpoints.first();
+    let host = endpoint.map(|endpoint| match &endpoint.host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(folder) => folder.display().to_string(),
+    });
+    let port = endpoint.map(|endpoint| endpoint.port);
+    json!({ "user": config.user, "database": config.dbname, "host": host, "port": port })
 }
 
 pub(crate) fn status(s: &PoolStatus) -> Value {

@@ -28,6 +28,8 @@ use crate::query::{self, Asked};
 /// One pool of one thread of JavaScript.
 pub(crate) struct PoolState {
     pub(crate) pool: Pool,
+    /// Where it connects to, as JSON.
+    pub(crate) target: String,
     /// What JavaScript calls it when it is told something.
     pub(crate) number: u32,
     home: Rc<EventLoop>,
@@ -209,6 +211,7 @@ impl JsPool {
             let settings = options::settings(options)?;
             let mut target = options::target(&dsn, &fields, &defaults)?;
             target.changing_password = Some(password.clone());
+            let described = info::target(&target);
             let mut builder = Pool::builder()
                 .connect_config(target)
                 .policy(settings.leak)
@@ -217,14 +220,16 @@ impl JsPool {
             if let Some(clock) = clock {
                 builder = builder.clock(clock.0.clone());
             }
-            builder.build()
+            Ok((builder.build()?, described))
         };
-        let pool = make().map_err(|e| error::thrown(env, &e))?;
+        let made: leakpool::Result<_> = make();
+        let (pool, target) = made.map_err(|e| error::thrown(env, &e))?;
         let mail = Mail::new(home.bell().clone());
         let inbox = mail.clone();
         let subscription = RefCell::new(Some(pool.subscribe(mail::TOLD, move |event| inbox.put(event))));
         let state = Rc::new(PoolState {
             pool,
+            target: target.to_string(),
             number,
             home,
             members: RefCell::default(),

@@ -19,6 +19,12 @@ impl JsPool {
         self.0.pool.name().to_owned()
     }
 
+    /// Where it connects to: user, database, host and port, as JSON.
+    #[napi(getter, catch_unwind)]
+    pub fn target(&self) -> &str {
+        &self.0.target
+    }
+
     /// 0: connections, being made included; 1: idle ones; 2: acquires that wait.
     #[napi(catch_unwind)]
     pub fn count(&self, what: u32) -> u32 {
