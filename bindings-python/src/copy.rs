@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use leakpool::exchange::{self, Format};
 use leakpool::{Connection, Error, ErrorCode, Result};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::aio::{Operation, finish};
@@ -160,7 +161,7 @@ pub(crate) struct NativeCopyOut {
     format: Format,
     columns: Vec<Format>,
     copy: Shared<exchange::CopyOut>,
-    tag: Arc<Mutex<Option<String>>>,
+    ended: Arc<Mutex<Ended>>,
 }
 
 async fn begin_out(request: Request, sql: &str, how: &How) -> Result<Open<exchange::CopyOut>> {
@@ -172,22 +173,47 @@ async fn begin_out(request: Request, sql: &str, how: &How) -> Result<Open<exchan
     Ok(Open(copy, request))
 }
 
-/// The next piece; `None` at the end, and after it.
-async fn next(copy: &Shared<exchange::CopyOut>, tag: &Mutex<Option<String>>) -> Result<Option<Bytes>> {
-    if tag.lock().is_some() {
-        return Ok(None);
+/// How a COPY out has ended: its tag, or an error that came behind pieces that were to be read first.
+#[derive(Default)]
+struct Ended {
+    tag: Option<String>,
+    error: Option<Error>,
+}
+
+/// The next piece and those that have come with it, at most `size`; none at the end, and after it.
+async fn fetch(copy: &Shared<exchange::CopyOut>, ended: &Mutex<Ended>, size: usize) -> Result<Vec<Bytes>> {
+    {
+        let mut ended = ended.lock();
+        if let Some(error) = ended.error.take() {
+            return Err(error);
+        }
+        if ended.tag.is_some() {
+            return Ok(Vec::new());
+        }
     }
     let mut open = take(copy)?;
-    match open.0.next().await.transpose()? {
-        Some(piece) => {
-            put_back(copy, open);
-            Ok(Some(piece))
-        }
-        None => {
-            *tag.lock() = Some(open.0.tag().map_or_else(String::new, |tag| tag.as_str().to_owned()));
-            Ok(None)
+    let mut pieces: Vec<Bytes> = open.0.next().await.transpose()?.into_iter().collect();
+    while !pieces.is_empty() && pieces.len() < size {
+        match open.0.next().now_or_never() {
+            Some(Some(Ok(piece))) => pieces.push(piece),
+            Some(Some(Err(error))) => {
+                ended.lock().error = Some(error);
+                return Ok(pieces);
+            }
+            // The end is told when it is asked for.
+            Some(None) | None => break,
         }
     }
+    if pieces.is_empty() {
+        ended.lock().tag = Some(open.0.tag().map_or_else(String::new, |tag| tag.as_str().to_owned()));
+    } else {
+        put_back(copy, open);
+    }
+    Ok(pieces)
+}
+
+fn listed(py: Python<'_>, pieces: Vec<Bytes>) -> PyResult<Bound<'_, PyList>> {
+    PyList::new(py, pieces.iter().map(|piece| PyBytes::new(py, piece)))
 }
 
 impl NativeCopyOut {
@@ -195,7 +221,7 @@ impl NativeCopyOut {
         let (format, columns) = (open.0.format(), open.0.column_formats().to_vec());
         let copy = Arc::new(Mutex::new(Some(open)));
         held.opened(&copy);
-        NativeCopyOut { connection, format, columns, copy, tag: Arc::default() }
+        NativeCopyOut { connection, format, columns, copy, ended: Arc::default() }
     }
 }
 
@@ -213,23 +239,19 @@ impl NativeCopyOut {
 
     #[getter]
     fn tag(&self) -> Option<String> {
-        self.tag.lock().clone()
+        self.ended.lock().tag.clone()
     }
 
-    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let piece = drive(py, &self.connection.get().held(py)?, next(&self.copy, &self.tag))?.or_raise(py)?;
-        Ok(piece.map(|piece| PyBytes::new(py, &piece)))
+    fn fetch<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyList>> {
+        let held = self.connection.get().held(py)?;
+        let pieces = drive(py, &held, fetch(&self.copy, &self.ended, size))?.or_raise(py)?;
+        listed(py, pieces)
     }
 
-    fn next_async(&self, py: Python<'_>) -> PyResult<Operation> {
-        let (copy, tag) = (self.copy.clone(), self.tag.clone());
+    fn fetch_async(&self, py: Python<'_>, size: usize) -> PyResult<Operation> {
+        let (copy, ended) = (self.copy.clone(), self.ended.clone());
         Ok(operation(self.connection.bind(py), &self.connection.get().held(py)?, async move {
-            finish(next(&copy, &tag).await, |py, piece| {
-                Ok(match piece {
-                    Some(piece) => PyBytes::new(py, &piece).into_any().unbind(),
-                    None => py.None(),
-                })
-            })
+            finish(fetch(&copy, &ended, size).await, |py, pieces| Ok(listed(py, pieces)?.into_any().unbind()))
         }))
     }
 

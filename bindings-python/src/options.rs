@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
-use crate::errors::OrRaise;
+use crate::errors::{OrRaise, named};
 
 /// A value of Python as a value of this option.
 fn value(spec: &OptionSpec, given: &Bound<'_, PyAny>) -> PyResult<OptionValue> {
@@ -55,7 +55,7 @@ fn value(spec: &OptionSpec, given: &Bound<'_, PyAny>) -> PyResult<OptionValue> {
     match spec.kind {
         OptionKind::Integer if given.is_instance_of::<PyInt>() => {
             let out_of_range =
-                |_| PyValueError::new_err(format!("{} ({given}) is out of range", spec.python));
+                |_| named(given.py(), "InvalidOption", &format!("{} ({given}) is out of range", spec.python));
             given.extract().map(OptionValue::Integer).map_err(out_of_range)
         }
         OptionKind::Share | OptionKind::Duration

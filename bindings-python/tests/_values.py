@@ -11,11 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 import leakpool.types as ours
+import psycopg.dbapi20 as their_dbapi
 import psycopg.types.json as their_json
 import psycopg.types.multirange as their_multirange
 import psycopg.types.numeric as their_numeric
 import psycopg.types.range as their_range
-import psycopg.dbapi20 as their_dbapi
 
 #: Texts of each type; each is loaded alone, in arrays, and in a composite.
 SAMPLES: dict[str, list[str]] = {
@@ -25,7 +25,14 @@ SAMPLES: dict[str, list[str]] = {
     "name": ["abc", "", "with space", "ä"],
     "int2": ["0", "-1", "32767", "-32768"],
     "int4": ["0", "1", "-1", "2147483647", "-2147483648"],
-    "int8": ["0", "-1", "9223372036854775807", "-9223372036854775808", "999999999999999999", "1000000000000000000"],
+    "int8": [
+        "0",
+        "-1",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "999999999999999999",
+        "1000000000000000000",
+    ],
     "oid": ["0", "1", "4294967295"],
     "xid": ["0", "4294967295"],
     "cid": ["0", "4294967295"],
@@ -44,45 +51,192 @@ SAMPLES: dict[str, list[str]] = {
     "regconfig": ["english"],
     "regdictionary": ["simple"],
     "regcollation": ['"C"'],
-    "text": ["", "abc", "ä€😀", "a\tb\nc", 'quote" back\\slash', "NULL", "null", "{a,b}", "(1,2)", " ", "a,b", "a;b", "'"],
+    "text": [
+        "",
+        "abc",
+        "ä€😀",
+        "a\tb\nc",
+        'quote" back\\slash',
+        "NULL",
+        "null",
+        "{a,b}",
+        "(1,2)",
+        " ",
+        "a,b",
+        "a;b",
+        "'",
+    ],
     "varchar": ["", "abc", "€"],
     "bpchar": ["abc", "  x "],
-    "json": ["null", "true", "1", "1.5", '"a"', "[1, 2, [3]]", '{"a": {"b": [null, "ä"]}}', "1e400", '"\\u00e4\\"\\\\"', "12345678901234567890"],
-    "jsonb": ["null", "true", "1", "1.50", '"a"', "[1, 2, [3]]", '{"a": {"b": [null, "ä"]}}', '"\\u00e4\\"\\\\"', "12345678901234567890"],
+    "json": [
+        "null",
+        "true",
+        "1",
+        "1.5",
+        '"a"',
+        "[1, 2, [3]]",
+        '{"a": {"b": [null, "ä"]}}',
+        "1e400",
+        '"\\u00e4\\"\\\\"',
+        "12345678901234567890",
+    ],
+    "jsonb": [
+        "null",
+        "true",
+        "1",
+        "1.50",
+        '"a"',
+        "[1, 2, [3]]",
+        '{"a": {"b": [null, "ä"]}}',
+        '"\\u00e4\\"\\\\"',
+        "12345678901234567890",
+    ],
     "jsonpath": ["$.a[*]", 'strict $."x"'],
     "xml": ["<a>ä</a>", ""],
     "float4": ["0", "-0", "1.1", "1e-45", "3.4028235e38", "NaN", "Infinity", "-Infinity"],
-    "float8": ["0", "-0", "0.1", "1e-323", "1.7976931348623157e308", "NaN", "Infinity", "-Infinity", "123456789.123456789", "1e15", "1e16"],
+    "float8": [
+        "0",
+        "-0",
+        "0.1",
+        "1e-323",
+        "1.7976931348623157e308",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "123456789.123456789",
+        "1e15",
+        "1e16",
+    ],
     "numeric": [
-        "0", "0.00", "1", "-1", "1.50", "-0.0001", "10000", "100000000", "0.00000001", "12345.67890", "NaN", "Infinity", "-Infinity",
-        "9999999999999999999999999999999999999999.99999999999999999999", "1e-20", "1e50", "-1e-1000", "0.1000", "1000000.0000001",
-        "1" + "0" * 200, "9999", "99990000", "0.0001", "0.00010", "-12345678.0",
+        "0",
+        "0.00",
+        "1",
+        "-1",
+        "1.50",
+        "-0.0001",
+        "10000",
+        "100000000",
+        "0.00000001",
+        "12345.67890",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "9999999999999999999999999999999999999999.99999999999999999999",
+        "1e-20",
+        "1e50",
+        "-1e-1000",
+        "0.1000",
+        "1000000.0000001",
+        "1" + "0" * 200,
+        "9999",
+        "99990000",
+        "0.0001",
+        "0.00010",
+        "-12345678.0",
     ],
     "money": ["0", "-12.34", "1234567.89"],
-    "date": ["2000-01-01", "0001-01-01", "9999-12-31", "1999-12-31", "2024-02-29", "10000-01-01", "0044-03-15 BC", "infinity", "-infinity", "5874897-12-31", "4713-01-01 BC"],
+    "date": [
+        "2000-01-01",
+        "0001-01-01",
+        "9999-12-31",
+        "1999-12-31",
+        "2024-02-29",
+        "10000-01-01",
+        "0044-03-15 BC",
+        "infinity",
+        "-infinity",
+        "5874897-12-31",
+        "4713-01-01 BC",
+    ],
     "time": ["00:00:00", "23:59:59.999999", "12:34:56", "12:34:56.1", "12:34:56.000001", "24:00:00"],
-    "timetz": ["00:00:00+00", "23:59:59.999999-12", "12:34:56.12+05:30", "12:34:56+15:59:59", "01:00:00-00:00:01", "24:00:00+00", "12:00-15:59"],
+    "timetz": [
+        "00:00:00+00",
+        "23:59:59.999999-12",
+        "12:34:56.12+05:30",
+        "12:34:56+15:59:59",
+        "01:00:00-00:00:01",
+        "24:00:00+00",
+        "12:00-15:59",
+    ],
     "timestamp": [
-        "2000-01-01 00:00:00", "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999", "2024-02-29 12:34:56.7", "1999-12-31 23:59:59.000001",
-        "10000-01-01 00:00:00", "0044-03-15 12:00:00 BC", "infinity", "-infinity", "294276-12-31 23:59:59.999999", "4713-01-01 00:00:00 BC",
+        "2000-01-01 00:00:00",
+        "0001-01-01 00:00:00",
+        "9999-12-31 23:59:59.999999",
+        "2024-02-29 12:34:56.7",
+        "1999-12-31 23:59:59.000001",
+        "10000-01-01 00:00:00",
+        "0044-03-15 12:00:00 BC",
+        "infinity",
+        "-infinity",
+        "294276-12-31 23:59:59.999999",
+        "4713-01-01 00:00:00 BC",
     ],
     "timestamptz": [
-        "2000-01-01 00:00:00+00", "0001-01-01 00:00:00+00", "0001-01-01 12:00:00+14", "9999-12-31 23:59:59.999999+00", "9999-12-31 23:59:59-10",
-        "2024-02-29 12:34:56.7+05:30", "1883-11-18 12:00:00+00", "1900-01-01 00:00:00+00", "10000-01-01 00:00:00+00", "0044-03-15 12:00:00+00 BC",
-        "infinity", "-infinity", "294276-12-31 23:59:59.999999+00", "2024-03-31 00:59:59+00", "2024-03-31 01:00:00+00", "2024-10-27 00:30:00+00",
-        "2024-10-27 01:30:00+00", "2024-07-01 00:00:00+00", "2024-11-03 05:30:00+00", "2024-11-03 06:30:00+00", "2037-12-31 23:59:59+00", "2500-07-01 00:00:00+00",
+        "2000-01-01 00:00:00+00",
+        "0001-01-01 00:00:00+00",
+        "0001-01-01 12:00:00+14",
+        "9999-12-31 23:59:59.999999+00",
+        "9999-12-31 23:59:59-10",
+        "2024-02-29 12:34:56.7+05:30",
+        "1883-11-18 12:00:00+00",
+        "1900-01-01 00:00:00+00",
+        "10000-01-01 00:00:00+00",
+        "0044-03-15 12:00:00+00 BC",
+        "infinity",
+        "-infinity",
+        "294276-12-31 23:59:59.999999+00",
+        "2024-03-31 00:59:59+00",
+        "2024-03-31 01:00:00+00",
+        "2024-10-27 00:30:00+00",
+        "2024-10-27 01:30:00+00",
+        "2024-07-01 00:00:00+00",
+        "2024-11-03 05:30:00+00",
+        "2024-11-03 06:30:00+00",
+        "2037-12-31 23:59:59+00",
+        "2500-07-01 00:00:00+00",
         "1999-12-31 23:59:59.999999+00",
     ],
     "interval": [
-        "0", "1 day", "-1 day", "1 year 2 mons 3 days 04:05:06.789", "-1 year -2 mons +3 days -04:05:06.789", "1 sec", "-0.000001 sec", "1 mon -1 day",
-        "13 mons", "-13 mons", "100000 hours", "2000000 years", "-2000000 years", "999999999 days", "1 day -1 sec", "-1 day 1 sec", "00:00:00.1",
-        "2147483647 days", "59.999999 sec", "-23:59:59.999999",
+        "0",
+        "1 day",
+        "-1 day",
+        "1 year 2 mons 3 days 04:05:06.789",
+        "-1 year -2 mons +3 days -04:05:06.789",
+        "1 sec",
+        "-0.000001 sec",
+        "1 mon -1 day",
+        "13 mons",
+        "-13 mons",
+        "100000 hours",
+        "2000000 years",
+        "-2000000 years",
+        "999999999 days",
+        "1 day -1 sec",
+        "-1 day 1 sec",
+        "00:00:00.1",
+        "2147483647 days",
+        "59.999999 sec",
+        "-23:59:59.999999",
     ],
-    "inet": ["127.0.0.1", "10.0.0.1/8", "192.168.1.0/24", "::1", "2001:db8::1/64", "::/0", "0.0.0.0/0", "255.255.255.255/32", "fe80::1/128"],
+    "inet": [
+        "127.0.0.1",
+        "10.0.0.1/8",
+        "192.168.1.0/24",
+        "::1",
+        "2001:db8::1/64",
+        "::/0",
+        "0.0.0.0/0",
+        "255.255.255.255/32",
+        "fe80::1/128",
+    ],
     "cidr": ["127.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32", "0.0.0.0/0"],
     "macaddr": ["08:00:2b:01:02:03"],
     "macaddr8": ["08:00:2b:01:02:03:04:05"],
-    "uuid": ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "12345678-1234-5678-9abc-def012345678"],
+    "uuid": [
+        "00000000-0000-0000-0000-000000000000",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff",
+        "12345678-1234-5678-9abc-def012345678",
+    ],
     "bit": ["1", "0"],
     "varbit": ["101", ""],
     "point": ["(1.5,-2)"],
@@ -164,10 +318,10 @@ EXPRESSIONS = [
     "'[2:3]={1,2}'::int4[]",
     "'[-1:0][3:4]={{1,2},{3,NULL}}'::int4[]",
     "'[2:3]={a,\"b,c\"}'::text[]",
-    "'{\"\",NULL,\"NULL\",\"null\",null}'::text[]",
+    '\'{"",NULL,"NULL","null",null}\'::text[]',
     "'{\"(1,1),(0,0)\"}'::box[]",
     "array['(1,1),(0,0)','(2,2),(1,1)']::box[]",
-    "'{{a,b},{\"c\\\"\",\"d\\\\\"}}'::text[]",
+    '\'{{a,b},{"c\\"","d\\\\"}}\'::text[]',
     "array['[1,2)','empty']::int4range[]",
     "array['{[1,2),[3,4)}','{}']::int4multirange[]",
     "null",
@@ -191,7 +345,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return ("dict", [(plain(key), plain(one)) for key, one in value.items()])
     if isinstance(value, dt.datetime):
-        return ("datetime", repr(value), value.fold, value.utcoffset(), None if value.tzinfo is None else type(value.tzinfo), str(value.tzinfo))
+        return (
+            "datetime",
+            repr(value),
+            value.fold,
+            value.utcoffset(),
+            None if value.tzinfo is None else type(value.tzinfo),
+            str(value.tzinfo),
+        )
     if isinstance(value, (bool, int, str, bytes, type(None), dt.date, dt.timedelta, uuid.UUID, enum.Enum)):
         return (type(value), value)
     if isinstance(value, (float, Decimal, dt.time)):
@@ -333,12 +494,33 @@ def objects(library: Any) -> list[Any]:
 class Theirs:
     """psycopg's names in one place."""
 
-    Range, Int4Range, Int8Range, NumericRange = their_range.Range, their_range.Int4Range, their_range.Int8Range, their_range.NumericRange
-    DateRange, TimestampRange, TimestamptzRange = their_range.DateRange, their_range.TimestampRange, their_range.TimestamptzRange
-    Multirange, Int4Multirange, Int8Multirange = their_multirange.Multirange, their_multirange.Int4Multirange, their_multirange.Int8Multirange
+    Range, Int4Range, Int8Range, NumericRange = (
+        their_range.Range,
+        their_range.Int4Range,
+        their_range.Int8Range,
+        their_range.NumericRange,
+    )
+    DateRange, TimestampRange, TimestamptzRange = (
+        their_range.DateRange,
+        their_range.TimestampRange,
+        their_range.TimestamptzRange,
+    )
+    Multirange, Int4Multirange, Int8Multirange = (
+        their_multirange.Multirange,
+        their_multirange.Int4Multirange,
+        their_multirange.Int8Multirange,
+    )
     NumericMultirange, DateMultirange = their_multirange.NumericMultirange, their_multirange.DateMultirange
-    TimestampMultirange, TimestamptzMultirange = their_multirange.TimestampMultirange, their_multirange.TimestamptzMultirange
+    TimestampMultirange, TimestamptzMultirange = (
+        their_multirange.TimestampMultirange,
+        their_multirange.TimestamptzMultirange,
+    )
     Json, Jsonb = their_json.Json, their_json.Jsonb
-    Int2, Int4, Int8, IntNumeric = their_numeric.Int2, their_numeric.Int4, their_numeric.Int8, their_numeric.IntNumeric
+    Int2, Int4, Int8, IntNumeric = (
+        their_numeric.Int2,
+        their_numeric.Int4,
+        their_numeric.Int8,
+        their_numeric.IntNumeric,
+    )
     Oid, Float4, Float8 = their_numeric.Oid, their_numeric.Float4, their_numeric.Float8
     Binary = their_dbapi.Binary

@@ -172,6 +172,16 @@ def test_what_the_server_refuses(lib: Library, conn: Any) -> None:
     assert table(conn) == []
 
 
+def test_rows_before_an_error(lib: Library, conn: Any) -> None:
+    found = []
+    with pytest.raises(lib.errors.DivisionByZero):  # noqa: SIM117
+        with conn.cursor().copy("COPY (SELECT 100 / (5 - n) FROM generate_series(1, 9) n) TO STDOUT") as copy:
+            for row in copy.rows():
+                found.append(row)  # noqa: PERF402
+    assert found == [("25",), ("33",), ("50",), ("100",)]
+    assert conn.info.transaction_status == 0
+
+
 def test_an_exception_gives_the_copy_up(lib: Library, conn: Any) -> None:
     with pytest.raises(ZeroDivisionError), conn.cursor().copy("COPY t FROM STDIN") as copy:
         copy.write_row(ROWS[0])

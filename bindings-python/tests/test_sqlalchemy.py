@@ -66,7 +66,9 @@ class Author(Base):
     id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
     name: orm.Mapped[str] = orm.mapped_column(sa.String(50), unique=True)
     mood: orm.Mapped[Mood | None] = orm.mapped_column(sa.Enum(Mood, name="sa_mood"))
-    books: orm.Mapped[list[Book]] = orm.relationship(back_populates="author", cascade="all, delete-orphan", order_by="Book.id")
+    books: orm.Mapped[list[Book]] = orm.relationship(
+        back_populates="author", cascade="all, delete-orphan", order_by="Book.id"
+    )
 
 
 class Book(Base):
@@ -76,7 +78,9 @@ class Book(Base):
     price: orm.Mapped[decimal.Decimal] = orm.mapped_column(sa.Numeric(10, 2))
     tags: orm.Mapped[list[str]] = orm.mapped_column(pg.ARRAY(sa.String))
     data: orm.Mapped[dict[str, Any]] = orm.mapped_column(pg.JSONB)
-    added: orm.Mapped[dt.datetime] = orm.mapped_column(sa.DateTime(timezone=True), server_default=sa.func.now())
+    added: orm.Mapped[dt.datetime] = orm.mapped_column(
+        sa.DateTime(timezone=True), server_default=sa.func.now()
+    )
     author_id: orm.Mapped[int] = orm.mapped_column(sa.ForeignKey("sa_author.id"))
     author: orm.Mapped[Author] = orm.relationship(back_populates="books")
 
@@ -92,27 +96,40 @@ def tables(engine: sa.Engine) -> Iterator[sa.Engine]:
 
 
 def test_statements_and_transactions(engine: sa.Engine) -> None:
-    table = sa.Table("sa_t", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("x", sa.Text))
+    table = sa.Table(
+        "sa_t", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("x", sa.Text)
+    )
     with engine.begin() as conn:
         table.create(conn)
     try:
         with engine.begin() as conn:
-            assert conn.execute(sa.insert(table).returning(table.c.id), [{"x": "a"}, {"x": "b"}, {"x": None}]).scalars().all() == [1, 2, 3]
+            assert conn.execute(
+                sa.insert(table).returning(table.c.id), [{"x": "a"}, {"x": "b"}, {"x": None}]
+            ).scalars().all() == [1, 2, 3]
         with engine.connect() as conn:
             conn.execute(sa.insert(table), {"x": "rolled back"})
         with pytest.raises(exc.IntegrityError) as caught, engine.begin() as conn:
             conn.execute(sa.insert(table), {"id": 1, "x": "again"})
         assert isinstance(caught.value.orig, leakpool.errors.UniqueViolation)
         with engine.connect() as conn:
-            assert conn.execute(sa.select(table).order_by(table.c.id)).all() == [(1, "a"), (2, "b"), (3, None)]
+            assert conn.execute(sa.select(table).order_by(table.c.id)).all() == [
+                (1, "a"),
+                (2, "b"),
+                (3, None),
+            ]
             assert conn.execute(sa.update(table).where(table.c.id > 1).values(x="c")).rowcount == 2
             with conn.begin_nested() as savepoint:
                 conn.execute(sa.delete(table))
                 savepoint.rollback()
             assert conn.scalar(sa.select(sa.func.count()).select_from(table)) == 3
-            conn.execute(sa.text("UPDATE sa_t SET x = :x WHERE id = :id"), [{"x": "d", "id": 1}, {"x": "e", "id": 2}])
+            conn.execute(
+                sa.text("UPDATE sa_t SET x = :x WHERE id = :id"), [{"x": "d", "id": 1}, {"x": "e", "id": 2}]
+            )
             conn.commit()
-            assert conn.execute(sa.text("SELECT x, '%y' FROM sa_t WHERE id = :id"), {"id": 2}).one() == ("e", "%y")
+            assert conn.execute(sa.text("SELECT x, '%y' FROM sa_t WHERE id = :id"), {"id": 2}).one() == (
+                "e",
+                "%y",
+            )
         assert sa.inspect(engine).get_columns("sa_t")[1]["name"] == "x"
     finally:
         with engine.begin() as conn:
@@ -129,14 +146,18 @@ def test_types(engine: sa.Engine) -> None:
         (pg.DATERANGE(), pg.Range(empty=True)), (pg.INT4MULTIRANGE(), [pg.Range(1, 2), pg.Range(4, 5)]), (pg.BIT(3), "101"), (sa.Enum(Mood, name="x", native_enum=False), Mood.sad),
         (pg.MACADDR(), "08:00:2b:01:02:03"), (sa.ARRAY(sa.Date), [dt.date(2000, 1, 1)]), (pg.ARRAY(pg.JSONB), [{"a": 1}]),
     ]  # fmt: skip
-    table = sa.Table("sa_types", sa.MetaData(), *[sa.Column(f"c{n}", kind) for n, (kind, _) in enumerate(values)])
+    table = sa.Table(
+        "sa_types", sa.MetaData(), *[sa.Column(f"c{n}", kind) for n, (kind, _) in enumerate(values)]
+    )
     with engine.connect() as conn:
         # Rolled back with everything.
         table.create(conn)
         conn.execute(sa.insert(table), {f"c{n}": value for n, (_, value) in enumerate(values)})
         conn.execute(sa.insert(table), {f"c{n}": None for n in range(len(values))})
         rows = conn.execute(sa.select(table)).all()
-        assert [list(one) if isinstance(one, pg.ranges.MultiRange) else one for one in rows[0]] == [value for _, value in values]
+        assert [list(one) if isinstance(one, pg.ranges.MultiRange) else one for one in rows[0]] == [
+            value for _, value in values
+        ]
         assert set(rows[1]) <= {None}
         for n, (kind, value) in enumerate(values):
             if not isinstance(kind, (sa.JSON, pg.BIT)):
@@ -173,9 +194,13 @@ def test_isolation_and_autocommit(engine: sa.Engine) -> None:
 
 def test_large_results_from_the_server(engine: sa.Engine) -> None:
     with engine.connect() as conn:
-        result = conn.execution_options(stream_results=True, max_row_buffer=100).execute(sa.text("SELECT generate_series(1, 1000)"))
+        result = conn.execution_options(stream_results=True, max_row_buffer=100).execute(
+            sa.text("SELECT generate_series(1, 1000)")
+        )
         assert sum(row[0] for row in result) == 500500
-        assert [len(part) for part in conn.execute(sa.text("SELECT generate_series(1, 10)")).partitions(4)] == [4, 4, 2]
+        assert [
+            len(part) for part in conn.execute(sa.text("SELECT generate_series(1, 10)")).partitions(4)
+        ] == [4, 4, 2]
 
 
 # -- ORM --------------------------------------------------------------------------------------------------------------
@@ -184,16 +209,34 @@ def test_large_results_from_the_server(engine: sa.Engine) -> None:
 def test_orm(tables: sa.Engine) -> None:
     with orm.Session(tables) as session:
         author = Author(name="Ada", mood=Mood.happy)
-        author.books = [Book(title=f"Book {n}", price=decimal.Decimal("9.99") + n, tags=["a", f"t{n}"], data={"n": n}) for n in range(3)]
+        author.books = [
+            Book(title=f"Book {n}", price=decimal.Decimal("9.99") + n, tags=["a", f"t{n}"], data={"n": n})
+            for n in range(3)
+        ]
         session.add_all([author, Author(name="Bob")])
         session.commit()
         assert author.id and author.books[0].added.tzinfo is not None
     with orm.Session(tables) as session:
-        found = session.scalars(sa.select(Author).options(orm.selectinload(Author.books)).where(Author.name == "Ada")).one()
-        assert [book.price for book in found.books] == [decimal.Decimal("9.99"), decimal.Decimal("10.99"), decimal.Decimal("11.99")]
-        assert session.scalars(sa.select(Book.title).where(Book.data["n"].as_integer() == 2)).all() == ["Book 2"]
-        assert session.scalars(sa.select(Book.title).where(sa.literal("t1") == sa.any_(Book.tags))).all() == ["Book 1"]
-        assert session.execute(sa.select(Author.name, sa.func.count(Book.id)).outerjoin(Book).group_by(Author.name).order_by(Author.name)).all() == [("Ada", 3), ("Bob", 0)]
+        found = session.scalars(
+            sa.select(Author).options(orm.selectinload(Author.books)).where(Author.name == "Ada")
+        ).one()
+        assert [book.price for book in found.books] == [
+            decimal.Decimal("9.99"),
+            decimal.Decimal("10.99"),
+            decimal.Decimal("11.99"),
+        ]
+        assert session.scalars(sa.select(Book.title).where(Book.data["n"].as_integer() == 2)).all() == [
+            "Book 2"
+        ]
+        assert session.scalars(sa.select(Book.title).where(sa.literal("t1") == sa.any_(Book.tags))).all() == [
+            "Book 1"
+        ]
+        assert session.execute(
+            sa.select(Author.name, sa.func.count(Book.id))
+            .outerjoin(Book)
+            .group_by(Author.name)
+            .order_by(Author.name)
+        ).all() == [("Ada", 3), ("Bob", 0)]
         found.books.pop()
         found.mood = Mood.sad
         session.commit()
@@ -214,7 +257,10 @@ def test_the_pool_is_leakpools(make_engine: Callable[..., sa.Engine]) -> None:
     engine = make_engine(pool_size=1, max_overflow=1, pool_timeout=0.2, leakpool={"name": "mine"})
     assert isinstance(engine.pool, LeakPool) and engine.pool.status() == "LeakPool, no pool yet"
     with engine.connect() as one, engine.connect() as two:
-        pids = {one.scalar(sa.text("SELECT pg_backend_pid()")), two.scalar(sa.text("SELECT pg_backend_pid()"))}
+        pids = {
+            one.scalar(sa.text("SELECT pg_backend_pid()")),
+            two.scalar(sa.text("SELECT pg_backend_pid()")),
+        }
         assert len(pids) == 2
         with pytest.raises(exc.OperationalError) as caught:
             engine.connect()
@@ -236,7 +282,9 @@ def test_the_pool_is_leakpools(make_engine: Callable[..., sa.Engine]) -> None:
         make_engine(leakpool=5)
 
 
-def test_a_pool_that_is_there_already(url: str, make_engine: Callable[..., sa.Engine], pool: leakpool.Pool[Any]) -> None:
+def test_a_pool_that_is_there_already(
+    url: str, make_engine: Callable[..., sa.Engine], pool: leakpool.Pool[Any]
+) -> None:
     engine = make_engine(leakpool=pool)
     with engine.begin() as conn:
         assert conn.scalar(sa.text("SELECT 1")) == 1
@@ -298,12 +346,18 @@ def test_async(url: str) -> None:
             async with engine.begin() as conn:
                 await conn.run_sync(Base.metadata.create_all)
             async with AsyncSession(engine) as session:
-                session.add(Author(name="Ada", books=[Book(title="One", price=decimal.Decimal(1), tags=[], data={})]))
+                session.add(
+                    Author(name="Ada", books=[Book(title="One", price=decimal.Decimal(1), tags=[], data={})])
+                )
                 await session.commit()
-                found = (await session.scalars(sa.select(Author).options(orm.selectinload(Author.books)))).one()
+                found = (
+                    await session.scalars(sa.select(Author).options(orm.selectinload(Author.books)))
+                ).one()
                 assert [book.title for book in found.books] == ["One"]
             async with engine.connect() as conn:
-                assert (await conn.execute(sa.text("SELECT :x"), {"x": dt.date(2024, 1, 1)})).scalar() == dt.date(2024, 1, 1)
+                assert (
+                    await conn.execute(sa.text("SELECT :x"), {"x": dt.date(2024, 1, 1)})
+                ).scalar() == dt.date(2024, 1, 1)
                 result = await conn.stream(sa.text("SELECT generate_series(1, 500)"))
                 assert sum([row[0] async for row in result]) == 125250
                 with pytest.raises(exc.ProgrammingError):
@@ -332,20 +386,34 @@ def test_async(url: str) -> None:
 
 def test_pandas(engine: sa.Engine, pool: leakpool.Pool[Any]) -> None:
     pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"], "c": [1.5, 2.5, None], "d": pandas.to_datetime(["2024-01-01", "2024-01-02", None])})
+    frame = pandas.DataFrame(
+        {
+            "a": [1, 2, 3],
+            "b": ["x", None, "z"],
+            "c": [1.5, 2.5, None],
+            "d": pandas.to_datetime(["2024-01-01", "2024-01-02", None]),
+        }
+    )
     frame.to_sql("sa_frame", engine, index=False, if_exists="replace")
     try:
         sql = "SELECT a, b, c, d, a % 2 = 0 AS e FROM sa_frame ORDER BY a"
         through_engine = pandas.read_sql(sa.text(sql), engine)
         assert through_engine["a"].tolist() == [1, 2, 3] and through_engine["b"].tolist()[::2] == ["x", "z"]
-        assert through_engine["d"].iloc[0] == pandas.Timestamp("2024-01-01") and through_engine["e"].tolist() == [False, True, False]
+        assert through_engine["d"].iloc[0] == pandas.Timestamp("2024-01-01") and through_engine[
+            "e"
+        ].tolist() == [False, True, False]
         with pool.connection() as conn, warnings.catch_warnings():
             # pandas says that it knows SQLAlchemy's connections best.
             warnings.simplefilter("ignore", UserWarning)
             plain = pandas.read_sql(sql.replace("%", "%%"), conn, params=[])
             assert plain["a"].tolist() == [1, 2, 3] and plain["d"].iloc[1] == pandas.Timestamp("2024-01-02")
-            assert pandas.read_sql("SELECT %s AS x, %s AS y", conn, params=[1, "a"]).iloc[0].tolist() == [1, "a"]
-            assert pandas.read_sql("SELECT %(n)s::int8 AS x", conn, params={"n": frame["a"].max()}).iloc[0].tolist() == [3]
+            assert pandas.read_sql("SELECT %s AS x, %s AS y", conn, params=[1, "a"]).iloc[0].tolist() == [
+                1,
+                "a",
+            ]
+            assert pandas.read_sql("SELECT %(n)s::int8 AS x", conn, params={"n": frame["a"].max()}).iloc[
+                0
+            ].tolist() == [3]
         assert pandas.read_sql_table("sa_frame", engine)["c"].iloc[1] == 2.5
     finally:
         with engine.begin() as conn:

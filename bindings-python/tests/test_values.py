@@ -11,12 +11,11 @@ from typing import Any
 import leakpool.types as ours
 import psycopg
 import pytest
+from _values import EXPRESSIONS, NOT_MADE, SAMPLES, SCHEMA, SCHEMA_SAMPLES, Theirs, objects, plain
 from leakpool._leakpool import Formatted, Transformer
 from leakpool.errors import DataError, ProgrammingError
 from psycopg.adapt import PyFormat
 from psycopg.adapt import Transformer as TheirTransformer
-
-from _values import EXPRESSIONS, NOT_MADE, SAMPLES, SCHEMA, SCHEMA_SAMPLES, Theirs, objects, plain
 
 PARAMETERS = ("client_encoding", "TimeZone", "DateStyle", "IntervalStyle")
 
@@ -54,7 +53,10 @@ def outcome(make: Any) -> Any:
 
 
 #: Where psycopg fails without need, and ours work.
-BETTER = {("b", "IntNumeric(1000000000000000000000000000000)"), ("b", "[IPv6Address('::1'), IPv4Interface('10.0.0.1/8')]")}
+BETTER = {
+    ("b", "IntNumeric(1000000000000000000000000000000)"),
+    ("b", "[IPv6Address('::1'), IPv4Interface('10.0.0.1/8')]"),
+}
 
 
 def same(mine: Any, theirs: Any, array: bool = False) -> bool:
@@ -67,7 +69,13 @@ def same(mine: Any, theirs: Any, array: bool = False) -> bool:
 
 
 def is_error(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and value[0].endswith("Error") and isinstance(value[1], str)
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and value[0].endswith("Error")
+        and isinstance(value[1], str)
+    )
 
 
 def compare(connection: psycopg.Connection[Any], expression: str) -> list[str]:
@@ -86,7 +94,9 @@ def compare(connection: psycopg.Connection[Any], expression: str) -> list[str]:
         theirs = outcome(lambda: cursor.fetchone()[0])  # type: ignore[index]
         mine = outcome(lambda: convert.load(oid, int(binary), raw))
         if not same(mine, theirs, expression.startswith("ARRAY")):
-            differences.append(f"{expression} (oid {oid}, {'binary' if binary else 'text'}, {raw!r}): {mine!r}, psycopg: {theirs!r}")
+            differences.append(
+                f"{expression} (oid {oid}, {'binary' if binary else 'text'}, {raw!r}): {mine!r}, psycopg: {theirs!r}"
+            )
     return differences
 
 
@@ -94,7 +104,18 @@ def literal(text: str) -> str:
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-TIME_TYPES = ["date", "time", "timetz", "timestamp", "timestamptz", "interval", "tsrange", "tstzrange", "daterange", "tstzmultirange"]
+TIME_TYPES = [
+    "date",
+    "time",
+    "timetz",
+    "timestamp",
+    "timestamptz",
+    "interval",
+    "tsrange",
+    "tstzrange",
+    "daterange",
+    "tstzmultirange",
+]
 
 #: What Python's calendar, clock or intervals do not have.
 ANNO_OUTSIDE = re.compile("infinity|BC|^10000-|294276|5874897|^24:00|[+]14$|-10$|^2147483647 days")
@@ -177,16 +198,38 @@ def test_times_under_other_settings(server: psycopg.Connection[Any], setting: st
         server.execute("RESET ALL; SET search_path = values_test, public, pg_catalog")
 
 
-@pytest.mark.parametrize("encoding", ["LATIN1", "LATIN9", "WIN1252", "UTF8", "EUC_JP", "SJIS", "WIN1251", "SQL_ASCII", "GB18030"])
+@pytest.mark.parametrize(
+    "encoding", ["LATIN1", "LATIN9", "WIN1252", "UTF8", "EUC_JP", "SJIS", "WIN1251", "SQL_ASCII", "GB18030"]
+)
 def test_texts_in_other_encodings(server: psycopg.Connection[Any], encoding: str) -> None:
-    samples = {"LATIN1": "äöü", "LATIN9": "ä€", "WIN1252": "ä€", "EUC_JP": "日本", "SJIS": "日本", "WIN1251": "мир", "SQL_ASCII": "ä", "GB18030": "日"}
+    samples = {
+        "LATIN1": "äöü",
+        "LATIN9": "ä€",
+        "WIN1252": "ä€",
+        "EUC_JP": "日本",
+        "SJIS": "日本",
+        "WIN1251": "мир",
+        "SQL_ASCII": "ä",
+        "GB18030": "日",
+    }
     text = samples.get(encoding, "ä€😀日")
     server.execute("CREATE TEMP TABLE texts (t text, n name, v varchar, e mood, h hstore)")
     try:
         server.execute("INSERT INTO texts VALUES (%s, %s, %s, 'very happy', hstore('a', %s))", [text] * 4)
         server.execute(f"SET client_encoding = '{encoding}'")
         differences = []
-        for column in ("t", "n", "v", "e", "h", "array[t, NULL]", "row(t, 1)", "array[v]", "t::citext", "textrange(t, NULL)"):
+        for column in (
+            "t",
+            "n",
+            "v",
+            "e",
+            "h",
+            "array[t, NULL]",
+            "row(t, 1)",
+            "array[v]",
+            "t::citext",
+            "textrange(t, NULL)",
+        ):
             differences += compare(server, f"{column} FROM texts")
         assert not differences, f"{len(differences)}:\n" + "\n".join(differences[:10])
         if encoding != "SQL_ASCII":
@@ -201,7 +244,9 @@ def test_texts_in_other_encodings(server: psycopg.Connection[Any], encoding: str
         server.execute("RESET ALL; SET search_path = values_test, public, pg_catalog; DROP TABLE texts")
 
 
-@pytest.mark.parametrize("setting", ["bytea_output = 'escape'", "extra_float_digits = 0", "lc_monetary = 'C'"])
+@pytest.mark.parametrize(
+    "setting", ["bytea_output = 'escape'", "extra_float_digits = 0", "lc_monetary = 'C'"]
+)
 def test_other_output_settings(server: psycopg.Connection[Any], setting: str) -> None:
     server.execute(f"SET {setting}")
     try:
@@ -211,7 +256,9 @@ def test_other_output_settings(server: psycopg.Connection[Any], setting: str) ->
                 if "308" not in expression and not ("escape" in setting and "ARRAY" in expression):
                     assert not compare(server, expression)
         if "bytea" in setting:
-            assert not compare(server, "(SELECT string_agg(set_byte('\\x00', 0, i), '') FROM generate_series(0, 255) i)")
+            assert not compare(
+                server, "(SELECT string_agg(set_byte('\\x00', 0, i), '') FROM generate_series(0, 255) i)"
+            )
     finally:
         server.execute("RESET ALL; SET search_path = values_test, public, pg_catalog")
 
@@ -231,7 +278,11 @@ def test_every_day_of_the_calendar() -> None:
 
     convert = Transformer({"DateStyle": "ISO, DMY"})
     epoch = date(2000, 1, 1).toordinal()
-    for ordinal in [*range(1, date.max.toordinal(), 13), *range(epoch - 1500, epoch + 1500), date.max.toordinal()]:
+    for ordinal in [
+        *range(1, date.max.toordinal(), 13),
+        *range(epoch - 1500, epoch + 1500),
+        date.max.toordinal(),
+    ]:
         expected = date.fromordinal(ordinal)
         assert convert.load(1082, 1, (ordinal - epoch).to_bytes(4, "big", signed=True)) == expected
         assert convert.load(1082, 0, expected.isoformat().encode()) == expected
@@ -339,7 +390,10 @@ def test_lists_that_contain_themselves() -> None:
     around.append((around,))
     for value in (loop, around, ours.Range(loop, None)):
         for want in "stb":
-            with pytest.raises((DataError, ProgrammingError), match="recursive|nested|adapt type 'tuple' using placeholder '%b'"):
+            with pytest.raises(
+                (DataError, ProgrammingError),
+                match="recursive|nested|adapt type 'tuple' using placeholder '%b'",
+            ):
                 convert.dump(value, want)
 
 
@@ -366,13 +420,25 @@ def test_damaged_values_are_errors() -> None:
     types = [16, 17, 18, 19, 20, 21, 23, 25, 26, 114, 650, 700, 701, 869, 1000, 1005, 1007, 1009, 1020, 1082, 1083, 1114, 1115, 1184, 1185, 1186, 1231, 1266,
              1700, 2249, 2287, 2950, 2951, 3802, 3904, 3905, 3906, 3908, 3910, 3912, 4451, 4532, 4534, 6150, 99999]  # fmt: skip
     alphabet = b'{}()[],"\\0123456789-+:. eNULtrmpty\x00\xff'
-    seeds = [b"", b"{1,2}", b"(1,2)", b"[1,2)", b"{[1,2),[3,4)}", b"2024-01-01 00:00:00+00", b"12:00:00", b"1 day 00:00:01", b"\0\0\0\1\0\0\0\0\0\0\0\x17\0\0\0\1\0\0\0\1\0\0\0\4\0\0\0\1"]
+    seeds = [
+        b"",
+        b"{1,2}",
+        b"(1,2)",
+        b"[1,2)",
+        b"{[1,2),[3,4)}",
+        b"2024-01-01 00:00:00+00",
+        b"12:00:00",
+        b"1 day 00:00:01",
+        b"\0\0\0\1\0\0\0\0\0\0\0\x17\0\0\0\1\0\0\0\1\0\0\0\4\0\0\0\1",
+    ]
     outcomes = set()
     for _ in range(40_000):
         data = bytearray(generator.choice(seeds))
         for _ in range(generator.randrange(4)):
             at = generator.randrange(len(data) + 1)
-            data[at : at + generator.randrange(3)] = bytes(generator.choices(alphabet, k=generator.randrange(4)))
+            data[at : at + generator.randrange(3)] = bytes(
+                generator.choices(alphabet, k=generator.randrange(4))
+            )
         oid, binary = generator.choice(types), generator.randrange(2)
         try:
             convert.load(oid, binary, bytes(data))

@@ -16,11 +16,10 @@ import leakpool
 import leakpool.types as ours
 import psycopg
 import pytest
+from _values import Theirs, objects, plain
 from leakpool import errors, rows
 from leakpool._leakpool import Transformer
 from psycopg import rows as their_rows
-
-from _values import Theirs, objects, plain
 
 MANY = 3_000
 
@@ -118,18 +117,26 @@ def test_statements_as_psycopg(conn: Any, theirs: psycopg.Connection[Any], sql: 
 
 def test_a_dict_needs_no_wrapper(conn: Any) -> None:
     value = {"a": [1, 2.5, None, {"b": "ä"}]}
-    assert conn.execute("SELECT %s, pg_typeof(%s)::text, %s @> %s", [value, value, value, {"a": [1]}]).fetchone() == (value, "jsonb", True)
+    assert conn.execute(
+        "SELECT %s, pg_typeof(%s)::text, %s @> %s", [value, value, value, {"a": [1]}]
+    ).fetchone() == (value, "jsonb", True)
     conn.execute("CREATE TEMP TABLE t (j json, b jsonb)")
     conn.execute("INSERT INTO t VALUES (%s, %s)", [value, value])
     assert conn.execute("SELECT * FROM t").fetchone() == (value, value)
 
 
 def test_refusals_name_the_parameter(conn: Any) -> None:
-    with pytest.raises(errors.ProgrammingError, match="cannot adapt type 'object' using placeholder '%s'") as caught:
+    with pytest.raises(
+        errors.ProgrammingError, match="cannot adapt type 'object' using placeholder '%s'"
+    ) as caught:
         conn.execute("SELECT %s, %s", [1, object()])
     if sys.version_info >= (3, 11):
         assert caught.value.__notes__ == ["parameter $2"]
-    for value, text in [("a\0b", "cannot contain NUL"), ("\ud800", "surrogates not allowed"), ([1, "a"], "lists of mixed types; got: int, str")]:
+    for value, text in [
+        ("a\0b", "cannot contain NUL"),
+        ("\ud800", "surrogates not allowed"),
+        ([1, "a"], "lists of mixed types; got: int, str"),
+    ]:
         with pytest.raises(errors.DataError, match=text):
             conn.execute("SELECT %s", [value])
     with pytest.raises(errors.DataError, match="out of range for type int2: 70000"):
@@ -146,14 +153,19 @@ def test_other_encodings(conn: Any) -> None:
     with pytest.raises(errors.DataError, match="can't encode character"):
         conn.execute("SELECT %s", ["€"])
     for params in (None, [], [1]):
-        with pytest.raises(errors.NotSupportedError, match="with client_encoding LATIN1, the SQL text must be ASCII"):
+        with pytest.raises(
+            errors.NotSupportedError, match="with client_encoding LATIN1, the SQL text must be ASCII"
+        ):
             conn.execute("SELECT 'ä'" + (", %s" if params else ""), params)
     with pytest.raises(errors.NotSupportedError, match="the SQL text must be ASCII"):
         conn.cursor().executemany("INSERT INTO texts VALUES ('ä' || %s)", [["a"], ["b"]])
     with pytest.raises(errors.NotSupportedError, match="the SQL text must be ASCII"):
         next(iter(conn.cursor().stream("SELECT 'ä'")))
     for direction in ("TO STDOUT", "FROM STDIN"):
-        with pytest.raises(errors.NotSupportedError, match="the SQL text must be ASCII"), conn.cursor().copy(f'COPY "ä" {direction}'):
+        with (
+            pytest.raises(errors.NotSupportedError, match="the SQL text must be ASCII"),
+            conn.cursor().copy(f'COPY "ä" {direction}'),
+        ):
             pass
     with conn.cursor().copy("COPY texts FROM STDIN") as copy:
         copy.write_row(["ü"])
@@ -219,7 +231,9 @@ def test_a_value_that_cannot_be_loaded_is_an_error_when_it_is_fetched(conn: Any)
 
 
 def test_several_results(conn: Any) -> None:
-    cursor = conn.execute(f"SELECT generate_series(1, {MANY}); SET TimeZone = 'Asia/Tokyo'; SELECT now(), generate_series(1, {MANY}); SELECT 'x'")
+    cursor = conn.execute(
+        f"SELECT generate_series(1, {MANY}); SET TimeZone = 'Asia/Tokyo'; SELECT now(), generate_series(1, {MANY}); SELECT 'x'"
+    )
     assert [row for (row,) in cursor.fetchall()] == list(range(1, MANY + 1))
     assert cursor.nextset() and cursor.nextset()
     assert {row[0].tzinfo for row in cursor.fetchall()} == {ZoneInfo("Asia/Tokyo")}
@@ -275,14 +289,21 @@ def test_offsets_that_are_remembered(zone: str) -> None:
         now += step
         offset = now.astimezone(info).utcoffset()
         if offset != before:
-            instants += [now + timedelta(minutes=minute, microseconds=minute) for minute in range(-5 * 1440, 5 * 1440, 30)]
+            instants += [
+                now + timedelta(minutes=minute, microseconds=minute)
+                for minute in range(-5 * 1440, 5 * 1440, 30)
+            ]
         before = offset
     for _ in range(3):
         for instant in instants[:40_000]:
             expected = instant.astimezone(info)
             micros = (instant - epoch) // timedelta(microseconds=1)
             got = convert.load(1184, 1, micros.to_bytes(8, "big", signed=True))
-            assert (got.replace(tzinfo=None), got.fold, got.tzinfo) == (expected.replace(tzinfo=None), expected.fold, info)
+            assert (got.replace(tzinfo=None), got.fold, got.tzinfo) == (
+                expected.replace(tzinfo=None),
+                expected.fold,
+                info,
+            )
     assert instants or zone == "Etc/UTC"
 
 
@@ -297,9 +318,19 @@ class Item:
 
 @pytest.mark.parametrize(
     "name, argument",
-    [("tuple_row", None), ("dict_row", None), ("namedtuple_row", None), ("scalar_row", None), ("class_row", Item), ("args_row", Item), ("kwargs_row", Item)],
+    [
+        ("tuple_row", None),
+        ("dict_row", None),
+        ("namedtuple_row", None),
+        ("scalar_row", None),
+        ("class_row", Item),
+        ("args_row", Item),
+        ("kwargs_row", Item),
+    ],
 )
-def test_row_factories_as_psycopg(conn: Any, theirs: psycopg.Connection[Any], name: str, argument: Any) -> None:
+def test_row_factories_as_psycopg(
+    conn: Any, theirs: psycopg.Connection[Any], name: str, argument: Any
+) -> None:
     mine, their = getattr(rows, name), getattr(their_rows, name)
     if argument is not None:
         mine, their = mine(argument), their(argument)
@@ -380,8 +411,25 @@ def test_nothing_is_leaked_by_what_the_server_sends(frozen: None, theirs: psycop
     from _values import EXPRESSIONS, SAMPLES
 
     convert = Transformer({"TimeZone": "Europe/Berlin", "DateStyle": "ISO, DMY", "IntervalStyle": "postgres"})
-    expressions = EXPRESSIONS + [f"E'{text}'::{name}[]" for name, text in (("text", "{a,NULL}"), ("timestamptz", '{"2024-01-01 00:00+00"}'))]
-    for name in ("date", "timestamptz", "time", "interval", "numeric", "uuid", "inet", "cidr", "jsonb", "int4range", "tstzrange", "tsmultirange", "bytea"):
+    expressions = EXPRESSIONS + [
+        f"E'{text}'::{name}[]"
+        for name, text in (("text", "{a,NULL}"), ("timestamptz", '{"2024-01-01 00:00+00"}'))
+    ]
+    for name in (
+        "date",
+        "timestamptz",
+        "time",
+        "interval",
+        "numeric",
+        "uuid",
+        "inet",
+        "cidr",
+        "jsonb",
+        "int4range",
+        "tstzrange",
+        "tsmultirange",
+        "bytea",
+    ):
         expressions += ["E'" + text.replace("\\", "\\\\") + f"'::{name}" for text in SAMPLES[name]]
     for expression in expressions:
         for binary in (False, True):

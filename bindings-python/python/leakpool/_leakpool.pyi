@@ -10,7 +10,6 @@ loop. Cancelled while it waits, a statement is cancelled on the server, and the 
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, final
 
 from typing_extensions import Self, disjoint_base
@@ -152,7 +151,9 @@ class NativeConnection:
     def copy_in_async(self, sql: str | bytes, *, first: str | None = None) -> Operation[NativeCopyIn]: ...
     def copy_out(self, sql: str | bytes, *, first: str | None = None) -> NativeCopyOut: ...
     def copy_out_async(self, sql: str | bytes, *, first: str | None = None) -> Operation[NativeCopyOut]: ...
-    def describe(self, sql: str | bytes, oids: Sequence[int] | None = None) -> tuple[list[int], list[Column] | None]:
+    def describe(
+        self, sql: str | bytes, oids: Sequence[int] | None = None
+    ) -> tuple[list[int], list[Column] | None]:
         """What a statement takes and gives, without running it."""
     def describe_async(
         self, sql: str | bytes, oids: Sequence[int] | None = None
@@ -251,9 +252,10 @@ class NativeCopyOut:
     def column_formats(self) -> list[int]: ...
     @property
     def tag(self) -> str | None: ...
-    def next(self) -> bytes | None:
-        """The next piece (in text format a row); None at the end."""
-    def next_async(self) -> Operation[bytes | None]: ...
+    def fetch(self, size: int) -> list[bytes]:
+        """At most `size` pieces (in text format each is a row), fewer if that many have come (at least one); none at the
+        end."""
+    def fetch_async(self, size: int) -> Operation[list[bytes]]: ...
     def close(self) -> None: ...
 
 # -- the pool and what it tells ------------------------------------------------------------------------------------
@@ -610,7 +612,9 @@ class NativePool:
         """The human text: who leaks, grouped by the line that acquired."""
     def openmetrics(self) -> str:
         """The metrics as OpenMetrics text."""
-    def subscribe(self, callback: Callable[[Event], object], kinds: Sequence[str] | None = None) -> Subscription:
+    def subscribe(
+        self, callback: Callable[[Event], object], kinds: Sequence[str] | None = None
+    ) -> Subscription:
         """Calls `callback(event)` for every event of these kinds (all if there are none), in order, on a thread of the
         library's. The pool keeps it."""
     def flush_events(self, timeout: float = 5.0) -> bool:
@@ -647,16 +651,32 @@ class NativePool:
     def _resize(self, min_size: int, max_size: int) -> None: ...
     def _drain(self) -> None: ...
     def _getconn(
-        self, timeout: float | None = None, *, label: str | None = None, expected_duration: float | None = None
+        self,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        expected_duration: float | None = None,
     ) -> Any: ...
     def _getconn_async(
-        self, timeout: float | None = None, *, label: str | None = None, expected_duration: float | None = None
+        self,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        expected_duration: float | None = None,
     ) -> Operation[Any]: ...
     def _connection(
-        self, timeout: float | None = None, *, label: str | None = None, expected_duration: float | None = None
+        self,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        expected_duration: float | None = None,
     ) -> Checkout: ...
     def _connection_async(
-        self, timeout: float | None = None, *, label: str | None = None, expected_duration: float | None = None
+        self,
+        timeout: float | None = None,
+        *,
+        label: str | None = None,
+        expected_duration: float | None = None,
     ) -> AsyncCheckout: ...
     def _putconn(self, conn: object) -> None: ...
     def _idle(self) -> Any: ...

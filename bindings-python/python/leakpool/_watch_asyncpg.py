@@ -40,7 +40,7 @@ def _watched_pool(cls: type[Any], detector: Any) -> type[Any]:
     async def _acquire(self: Any, timeout: float | None) -> Any:
         proxy = await cls._acquire(self, timeout)
         try:
-            _track(detector, proxy._con).check_out(_end)
+            _track(detector, proxy._con).check_out()
         except BaseException:
             await cls.release(self, proxy)
             raise
@@ -69,7 +69,7 @@ def _watched_pool(cls: type[Any], detector: Any) -> type[Any]:
 def _track(detector: Any, con: Any) -> Tracked:
     tracked = _tracked.get(id(con))
     if tracked is None or tracked.detector is not detector:
-        tracked = _tracked[id(con)] = Tracked(detector, con)
+        tracked = _tracked[id(con)] = Tracked(detector, con, _end)
         con.__class__ = _watched_connection(type(con))
     return tracked
 

@@ -11,7 +11,10 @@ from typing import Any
 
 from ._watched import Make, Tracked, shut_down
 
-_ACTIVE = 1
+_IDLE, _ACTIVE = 0, 1
+
+#: The generators of psycopg's that end a transaction, if there is one.
+_ENDS = frozenset(("_commit_gen", "_rollback_gen"))
 
 
 def follow(pool: Any, name: str | None, make: Make) -> Any:
@@ -40,7 +43,7 @@ def _follow(pool: Any, detector: Any) -> None:
     def getconn(timeout: float | None = None) -> Any:
         conn = lend(timeout)
         try:
-            _track(detector, conn).check_out(_end)
+            _track(detector, conn).check_out()
         except BaseException:
             take_back(conn)
             raise
@@ -60,7 +63,7 @@ def _follow_async(pool: Any, detector: Any) -> None:
     async def getconn(timeout: float | None = None) -> Any:
         conn = await lend(timeout)
         try:
-            _track(detector, conn).check_out(_end)
+            _track(detector, conn).check_out()
         except BaseException:
             await take_back(conn)
             raise
@@ -77,7 +80,7 @@ def _follow_async(pool: Any, detector: Any) -> None:
 def _track(detector: Any, conn: Any) -> Tracked:
     tracked: Tracked | None = vars(conn).get("_leakpool")
     if tracked is None or tracked.detector is not detector:
-        tracked = conn._leakpool = Tracked(detector, conn)
+        tracked = conn._leakpool = Tracked(detector, conn, _end)
         conn.__class__ = _watched(type(conn))
     return tracked
 
@@ -104,6 +107,8 @@ def _make(cls: type[Any]) -> type[Any]:
     plain = cls.wait
 
     def wait(self: Any, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        if _does_nothing(self, gen):
+            return plain(self, gen, *args, **kwargs)
         tracked: Tracked = self._leakpool
         tracked.executing(_sql(gen))
         try:
@@ -112,6 +117,8 @@ def _make(cls: type[Any]) -> type[Any]:
             tracked.idle(_status(self))
 
     async def wait_async(self: Any, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        if _does_nothing(self, gen):
+            return await plain(self, gen, *args, **kwargs)
         tracked: Tracked = self._leakpool
         tracked.executing(_sql(gen))
         try:
@@ -128,6 +135,11 @@ def _make(cls: type[Any]) -> type[Any]:
         "wait": wait_async if asynchronous else wait,
     }
     return type(cls.__name__, (cls,), namespace)
+
+
+def _does_nothing(conn: Any, gen: Any) -> bool:
+    """The end of a `connection()` block without a transaction: psycopg sends nothing, and nobody needs to know."""
+    return getattr(gen, "__name__", "") in _ENDS and conn.pgconn.transaction_status == _IDLE
 
 
 def _status(conn: Any) -> int:

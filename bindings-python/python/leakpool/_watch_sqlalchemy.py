@@ -45,8 +45,8 @@ def follow(target: Any, name: str | None, make: Make) -> Any:
     def checkout(dbapi_connection: Any, record: Any, proxy: Any) -> None:
         tracked = of(record)
         if tracked is None or tracked.reference() is not record:
-            tracked = record.info[_KEY] = Tracked(detector, record)
-        tracked.check_out(_end)
+            tracked = record.info[_KEY] = Tracked(detector, record, _end)
+        tracked.check_out()
 
     def checkin(dbapi_connection: Any, record: Any) -> None:
         tracked = of(record)

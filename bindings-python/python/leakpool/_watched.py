@@ -19,9 +19,10 @@ Make = Callable[[str], Any]
 class Tracked:
     """A connection of a watched pool, for life: its checkout while it is lent, and the proof if it goes while it is."""
 
-    __slots__ = ("__weakref__", "checkout", "detector", "reference", "revoked")
+    __slots__ = ("__weakref__", "checkout", "detector", "reclaim", "reference", "revoked")
 
-    def __init__(self, detector: NativeDetector, connection: object) -> None:
+    def __init__(self, detector: NativeDetector, connection: object, end: Callable[[Any], None]) -> None:
+        """`end(connection)` ends its session, on another thread."""
         self.detector = detector
         self.checkout: int | None = None
         self.revoked = False
@@ -35,24 +36,25 @@ class Tracked:
                 this.checkout = None
 
         #: Kept: without it nobody is told.
-        self.reference = weakref.ref(connection, gone)
-
-    def check_out(self, end: Callable[[Any], None]) -> None:
-        """It is lent. `end(connection)` ends its session, on another thread."""
-        if self.checkout is not None:
-            # It was closed instead of being returned, and the pool has found that out.
-            self.check_in()
-        reference, this = self.reference, weakref.ref(self)
+        self.reference = reference = weakref.ref(connection, gone)
 
         def reclaim(revocation: Revocation) -> None:
-            tracked, connection = this(), reference()
-            if tracked is not None:
-                tracked.revoked = True
+            this, connection = tracked(), reference()
+            if this is not None:
+                this.revoked = True
             if connection is not None:
                 end(connection)
 
+        #: Made once, not for each checkout: it holds neither the connection nor this.
+        self.reclaim = reclaim
+
+    def check_out(self) -> None:
+        """It is lent."""
+        if self.checkout is not None:
+            # It was closed instead of being returned, and the pool has found that out.
+            self.check_in()
         self.revoked = False
-        self.checkout = self.detector.check_out(reclaim=reclaim)
+        self.checkout = self.detector.check_out(reclaim=self.reclaim)
 
     def check_in(self) -> bool:
         """It comes back. False if it had been taken away: its session is over."""

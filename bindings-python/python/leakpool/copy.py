@@ -31,6 +31,9 @@ __all__ = ["AsyncCopy", "Copy"]
 #: How many bytes are collected before they are sent.
 _BLOCK = 64 * 1024
 
+#: How many pieces are asked for at once: as many as have come, up to this.
+_PIECES = 500
+
 #: What binary data begin with (signature, flags, no extension), and end with.
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
 _HEADER = _SIGNATURE + bytes(8)
@@ -57,6 +60,8 @@ class BaseCopy(Generic[Cur]):
         self._transformer: Transformer | None = None
         self._types: Sequence[int | str] | None = None
         self._buffer = bytearray()
+        #: What has come and was not read yet, the next one last.
+        self._pieces: list[bytes] = []
         #: A binary COPY: what stands at its beginning is sent, or was read.
         self._headed = False
         #: The trailer is ours to send: rows were written, not blocks.
@@ -158,6 +163,7 @@ class BaseCopy(Generic[Cur]):
 
     async def _finish_out(self, copy: NativeCopyOut) -> None:
         """Left before the end: cancelled, and what was under way is read."""
+        self._pieces = []
         try:
             self.connection.cancel()
             while await self._piece() is not None:
@@ -239,19 +245,28 @@ class BaseCopy(Generic[Cur]):
 
     async def _piece(self) -> bytes | None:
         """The next piece as the server sends it; None at the end."""
+        return self._pieces.pop() if self._pieces else await self._next_piece()
+
+    async def _next_piece(self) -> bytes | None:
         copy = self._out
         if copy is None or (self._over and copy.tag is None):
             raise self._misused("read", "COPY ... TO STDOUT")
         if self._over:
             return None
+        fetch = copy.fetch_async if self.connection._waits else copy.fetch
         try:
-            piece: bytes | None = await self._call(copy.next_async if self.connection._waits else copy.next)
+            pieces: list[bytes] = await self._call(fetch, _PIECES)
         except e.Error:
             self._over = True
             raise
-        if piece is None:
+        if not pieces:
             self._copied(copy.tag or "")
             self._over = True
+            return None
+        # The next one last, where it is taken from.
+        pieces.reverse()
+        piece = pieces.pop()
+        self._pieces = pieces
         return piece
 
     async def _read(self) -> bytes:
@@ -272,7 +287,7 @@ class BaseCopy(Generic[Cur]):
                 while await self._piece() is not None:
                     pass
                 return None
-        return self._transforming().parse_row(piece, self._format)
+        return (self._transformer or self._transforming()).parse_row(piece, self._format)
 
 
 class Copy(BaseCopy["Cursor[Any]"]):
@@ -315,6 +330,11 @@ class Copy(BaseCopy["Cursor[Any]"]):
         """The rows, as of `read_row`."""
         while (row := finish(self._read_row())) is not None:
             yield row
+            if self._format == Format.TEXT:
+                parse = self._transforming().parse_row
+                while self._pieces:
+                    # Nothing to wait for.
+                    yield parse(self._pieces.pop(), Format.TEXT)
 
 
 class AsyncCopy(BaseCopy["AsyncCursor[Any]"]):

@@ -25,7 +25,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import leakpool as _leakpool
 from sqlalchemy import exc
 from sqlalchemy.dialects.postgresql import CIDR, INET
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg, PGDialectAsync_psycopg
@@ -33,6 +32,8 @@ from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import memoized_property, update_copy
 from sqlalchemy.util.concurrency import await_only
+
+import leakpool as _leakpool
 
 from .types import Json, Jsonb, Multirange, Range
 
@@ -58,11 +59,18 @@ class LeakPool(NullPool):
         super().__init__(creator, recycle=recycle, **kw)
         #: SQLAlchemy's options, as leakpool's.
         self.options: dict[str, Any] = {}
-        self._stated = {"pool_size": pool_size, "max_overflow": max_overflow, "timeout": timeout, "recycle": recycle}
+        self._stated = {
+            "pool_size": pool_size,
+            "max_overflow": max_overflow,
+            "timeout": timeout,
+            "recycle": recycle,
+        }
         if pool_size is not None or max_overflow is not None:
             size = (5 if pool_size is None else pool_size) + (0 if max_overflow is None else max_overflow)
             if size < 1:
-                raise exc.ArgumentError(f"pool_size + max_overflow ({size}) must be at least 1: leakpool has no endless pools")
+                raise exc.ArgumentError(
+                    f"pool_size + max_overflow ({size}) must be at least 1: leakpool has no endless pools"
+                )
             self.options["max_size"] = size
         if timeout is not None:
             self.options["timeout"] = timeout
@@ -121,9 +129,13 @@ class Dialect(PGDialect_psycopg):
     _has_native_hstore = False
     colspecs = update_copy(PGDialect_psycopg.colspecs, {INET: _Inet, CIDR: _Cidr})
 
-    def __init__(self, leakpool: Pool[Any] | AsyncPool[Any] | Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, leakpool: Pool[Any] | AsyncPool[Any] | Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         if kwargs.get("json_deserializer") is not None:
-            raise exc.ArgumentError("json_deserializer is not supported by postgresql+leakpool: use leakpool.types.set_json_loads")
+            raise exc.ArgumentError(
+                "json_deserializer is not supported by postgresql+leakpool: use leakpool.types.set_json_loads"
+            )
         kwargs.setdefault("use_native_hstore", False)
         # Past psycopg's own set-up, which registers things with psycopg.
         super(PGDialect_psycopg, self).__init__(**kwargs)
@@ -426,7 +438,9 @@ class AsyncDialect(Dialect, PGDialectAsync_psycopg):
 
     async def _checkout(self, parameters: Mapping[str, Any]) -> Any:
         if self._pool is None:
-            pool: Any = _leakpool.AsyncPool(kwargs=parameters, open=False, **{**self._pool_options, **self._given})
+            pool: Any = _leakpool.AsyncPool(
+                kwargs=parameters, open=False, **{**self._pool_options, **self._given}
+            )
             self._pool = pool
             await pool.open()
         return await self._pool.getconn()

@@ -77,7 +77,9 @@ class Range(Generic[T]):
 
     __slots__ = ("_bounds", "_lower", "_upper")
 
-    def __init__(self, lower: T | None = None, upper: T | None = None, bounds: str = "[)", empty: bool = False) -> None:
+    def __init__(
+        self, lower: T | None = None, upper: T | None = None, bounds: str = "[)", empty: bool = False
+    ) -> None:
         self._lower: T | None = None
         self._upper: T | None = None
         # Nothing for the empty range, which has no bounds at all.

@@ -1,13 +1,12 @@
 //! Which kind of value an object is, by its class: the first class of its `__mro__` that is known decides, as in psycopg.
 
-use std::collections::HashMap;
-
 use parking_lot::RwLock;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyMemoryView, PyString, PyTuple, PyType,
 };
+use rustc_hash::FxHashMap;
 
 use crate::values::classes::Classes;
 use crate::values::oids;
@@ -59,7 +58,7 @@ pub(crate) enum Kind {
 /// have its address.
 #[derive(Default)]
 struct Known {
-    by_address: RwLock<HashMap<usize, (Kind, Py<PyAny>)>>,
+    by_address: RwLock<FxHashMap<usize, (Kind, Py<PyAny>)>>,
 }
 
 impl Known {
