@@ -265,7 +265,8 @@ function expressionsOf(type, typeOf) {
 }
 
 /**
- * Every type of the server, with queries that give its values (and NULL).
+ * Every type of the server, its extensions and this test, with queries that give its values (and NULL). Not those of
+ * other tests, whose tables come and go meanwhile.
  *
  * @param {import('pg').Client} client
  */
@@ -280,7 +281,7 @@ async function everyType(client) {
       quote_ident(n.nspname) || '.' || quote_ident(t.typname) AS sql,
       c.relkind, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS relation
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
-    WHERE t.typisdefined ORDER BY t.oid`)
+    WHERE t.typisdefined AND n.nspname IN ('pg_catalog', 'information_schema', 'leakpool_types') ORDER BY t.oid`)
   /** @type {Map<number, any>} */
   const byOid = new Map(rows.map((/** @type {any} */ row) => [row.oid, row]))
   const typeOf = (/** @type {number} */ oid) => byOid.get(oid)
