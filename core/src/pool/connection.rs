@@ -87,8 +87,9 @@ impl Connection {
     }
 
     /// Asks the server to cancel what this checkout runs. Returns at once; the request goes its own way, and the
-    /// connection is not lent to anybody else before it has arrived. Running nothing, it does nothing; arriving late, it
-    /// may hit this checkout's next statement.
+    /// connection is not lent to anybody else before it has arrived. Running nothing, it does nothing. An
+    /// [exchange](Connection::exchange) that is asked for next waits until it has arrived; a request of
+    /// `tokio-postgres` does not, and may be hit.
     ///
     /// # Errors
     /// `Forked`; `ForceReleased` or `ConnectionLost` if there is nothing left to cancel.

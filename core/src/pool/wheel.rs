@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,6 +23,9 @@ use super::control::Control;
 use super::driver::Driver;
 use super::stream::{Link, Turn};
 use crate::host::SLICE;
+
+/// How long a caller waits for the socket while a request of its waits for something else.
+const SHORTLY: Duration = Duration::from_millis(1);
 
 /// The driver of one connection, owned by the runtime's task.
 pub(crate) struct Wheel(Mutex<Driver>);
@@ -106,7 +110,9 @@ impl Wheel {
             if turned == Turned::Ended {
                 return ControlFlow::Continue(());
             }
-            if !ready_in_time(&link, at_wheel.turn) && give_up() {
+            // The end of a cancel is told to the runtime alone.
+            let limit = if control.is_being_cancelled() { SHORTLY } else { SLICE };
+            if !ready_in_time(&link, at_wheel.turn, limit) && give_up() {
                 return ControlFlow::Break(None);
             }
         }
@@ -123,12 +129,12 @@ impl Wheel {
 
 /// Waits until the socket can be read, or written if that is wanted. False if that took too long, or if a signal
 /// came.
-fn ready_in_time(link: &Link, turn: &Turn) -> bool {
+fn ready_in_time(link: &Link, turn: &Turn, limit: Duration) -> bool {
     let mut wanted = PollFlags::IN;
     if turn.wants_write.load(Ordering::Relaxed) {
         wanted |= PollFlags::OUT;
     }
-    let limit = Timespec { tv_sec: 0, tv_nsec: SLICE.subsec_nanos().into() };
+    let limit = Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() };
     let ready = match poll(&mut [PollFd::new(link, wanted)], Some(&limit)) {
         Ok(ready) => ready > 0,
         // Out of memory, say. The read that follows tells what is wrong with the socket.

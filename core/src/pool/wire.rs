@@ -410,6 +410,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     return Ok(());
                 }
                 let control = &self.observer.session.control;
+                // What is asked for next is not what the cancel was meant for.
+                if control.is_being_cancelled() {
+                    return Ok(());
+                }
                 let next =
                     control.requests.lock().front().map(|request| control.standing(request.generation));
                 if matches!(next, None | Some(Standing::Ended)) {

@@ -335,3 +335,23 @@ async fn a_unix_socket_is_as_good() {
     pool.force_release(held.id()).unwrap();
     session_gone(&watcher, pid).await;
 }
+
+/// The same for exchanges, which wait by themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_spares_the_exchange_that_is_asked_for_next() {
+    let pool = builder().max_size(1).build().unwrap();
+    let held = pool.acquire().await.unwrap();
+    let mut under_way = 0;
+    for round in 0..20 {
+        // Over long before the cancel arrives.
+        let mut answers = held.exchange().simple("SELECT 1").unwrap();
+        held.cancel().unwrap();
+        while answers.next().await.is_some() {}
+        under_way += u32::from(held.is_being_cancelled());
+        let mut slept = held.exchange().simple("SELECT pg_sleep(0.01)").unwrap();
+        while let Some(item) = slept.next().await {
+            assert!(item.is_ok(), "round {round}: {item:?}");
+        }
+    }
+    assert!(under_way > 0, "no cancel was under way");
+}
