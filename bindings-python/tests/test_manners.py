@@ -66,7 +66,7 @@ def test_a_leak_is_told_while_the_gil_is_held_elsewhere(dsn: str) -> None:
         blocked = time.monotonic() - began
         # Before anybody could have run: it is over already.
         status = pool.status()
-        print("blocked enough" if blocked > 0.3 else f"too short: {{blocked}}", status.in_use)
+        print(f"blocked enough {{status.in_use}}" if blocked > 0.3 else f"too short: {{blocked}}")
         """
     )
     if "too short" in said:
