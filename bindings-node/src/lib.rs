@@ -1,7 +1,7 @@
 //! The Node addon: what `lib/*.js` cannot do itself. It translates; the core decides. Declarations only.
 //!
-//! One thread of JavaScript has one [`event_loop::EventLoop`]; everything here runs on that thread, but for the bell
-//! ([`bell`]), which any thread may ring, and the mailbox of events. `native.d.ts` is the contract with `lib/`.
+//! One thread of JavaScript has one `event_loop::EventLoop`; everything here runs on that thread, but for the bell
+//! (`bell`), which any thread may ring, and the mailbox of events. `native.d.ts` is the contract with `lib/`.
 
 // In a build for tests nothing is registered with Node, so nobody calls the exported functions.
 #![cfg_attr(test, allow(dead_code))]
