@@ -203,12 +203,11 @@ test('an aborted acquire leaves nothing behind', async (t) => {
 test('the policy can be changed while the pool runs', async (t) => {
   const { pool, clock } = clockedPoolFor(t, { leakThresholdMs: 0, stackCapture: 'off' })
   const client = await pool.connect()
-  clock.advance(600_000)
+  clock.advance(200_000)
   await told(pool)
   assert.equal(pool.leaks().length, 0)
-  const leak = next(pool, 'leak')
   pool.reconfigure({ leakThresholdMs: 1000, stackCapture: 'full' })
-  assert.equal((await leak)[0].site.known, false)
+  assert.equal(pool.leaks()[0].site.known, false)
   assert.equal(pool.options.leakThresholdMs, 1000)
   assert.throws(() => pool.reconfigure({ leakThresholdMs: 400_000 }), {
     code: 'LEAKPOOL_INVALID_OPTION',

@@ -62,7 +62,13 @@ same('promises, counts and getters', { max: 2 }, async (pool, log) => {
 
 same('the last one in is the first one out', { max: 3 }, async (pool, log) => {
   const [a, b, c] = await Promise.all([pool.connect(), pool.connect(), pool.connect()])
-  for (const client of [b, c, a]) client.release()
+  let back = 0
+  for (const client of [b, c, a]) {
+    client.release()
+    back++
+    // A session that has only just begun may settle a moment later.
+    await until(() => pool.idleCount === back, 'it is back')
+  }
   const order = [await pool.connect(), await pool.connect(), await pool.connect()]
   log(order.map((client) => ['a', 'b', 'c'][[a, b, c].indexOf(client)]))
   for (const client of order) client.release()

@@ -642,7 +642,11 @@ impl Swept for Detector {
             looked = true;
             let word = slot.word();
             match word.state {
-                State::Held => self.judge_due(&slot, &limits, &policy, now),
+                State::Held => {
+                    // The policy in force now: it may have been changed, and this slot queued for it, meanwhile.
+                    let policy = self.policy();
+                    self.judge_due(&slot, &Limits::of(&policy), &policy, now);
+                }
                 State::Returning => {
                     let limit = self.reset_timeout.load(Ordering::Relaxed);
                     let due = slot.returning_since().saturating_add(limit);
