@@ -29,6 +29,12 @@ impl Connection {
 }
 
 impl Connection {
+    /// For hosts: the holder called something on this connection that moves no byte of its own: a row written into a
+    /// buffer, the next row of a result that is here already. It counts as a use.
+    pub fn touch(&self) {
+        self.control().slot.stamps.used(self.shared().detector.now());
+    }
+
     /// For hosts with finalizers: the handle was shown to be unreachable. The checkout is reported as leaked, whatever
     /// its age, and taken back; if it had been taken back before, nothing is told, since nobody releases it late.
     pub fn abandon(self) {
