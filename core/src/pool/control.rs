@@ -217,7 +217,7 @@ impl Control {
     /// The same for a release: what was just queued (a Close of a statement that has gone out of use, say) is sent
     /// first, on this thread, if nobody else is about to.
     pub(crate) fn settles(&self) -> bool {
-        if !self.seen().is_idle()
+        if self.task.is_woken()
             && let Some(wheel) = self.wheel()
         {
             wheel.help(self);

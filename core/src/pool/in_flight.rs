@@ -36,7 +36,7 @@ const BATCH: u64 = 1 << 5;
 const OWES_SYNC: u64 = 1 << 6;
 /// The server waits for copy data.
 const COPY_IN: u64 = 1 << 7;
-/// A raw exchange has its turn.
+/// A raw exchange has its turn, or waits for it.
 const EXCHANGE: u64 = 1 << 8;
 const STATUS_SHIFT: u32 = 9;
 const REQUESTS_SHIFT: u32 = 16;

@@ -70,7 +70,7 @@ pub(super) struct Session {
     needs_sync: bool,
     /// tokio-postgres has something that it could not write, or flush.
     unflushed: bool,
-    /// A raw exchange has its turn.
+    /// A raw exchange has its turn, or waits for it.
     exchange: bool,
     /// What was published last.
     published: (OnTheWire, Traffic),
@@ -499,17 +499,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 return Ok(());
             }
             if self.active.is_none() {
-                if !self.observer.between_requests() || !self.to_client.is_empty() {
-                    return Ok(());
-                }
                 let control = &self.observer.session.control;
-                // What is asked for next is not what the cancel was meant for.
-                if control.is_being_cancelled() {
-                    return Ok(());
-                }
                 let next =
                     control.requests.lock().front().map(|request| control.standing(request.generation));
-                if matches!(next, None | Some(Standing::Ended)) {
+                // What waits for its turn is in flight.
+                self.set_exchange(next.is_some());
+                let control = &self.observer.session.control;
+                if matches!(next, None | Some(Standing::Ended))
+                    || !self.observer.between_requests()
+                    || !self.to_client.is_empty()
+                    // What is asked for next is not what the cancel was meant for.
+                    || control.is_being_cancelled()
+                {
                     return Ok(());
                 }
                 let request = control.requests.lock().pop_front();
@@ -518,7 +519,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 self.active =
                     request.filter(|request| asked && !request.replies.is_closed()).map(Active::new);
                 self.observer.session.in_front = self.active.as_ref().map_or(0, |active| active.in_front);
-                self.set_exchange(self.active.is_some());
                 continue;
             }
             let Some(inner) = self.inner.as_mut() else { return Ok(()) };
@@ -564,7 +564,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             }
             self.active = None;
             self.observer.session.control.awaited.store(false, Ordering::SeqCst);
-            self.set_exchange(false);
             if std::mem::take(&mut self.client_waits) {
                 cx.waker().wake_by_ref();
             }

@@ -336,3 +336,18 @@ async fn a_force_release_at_any_moment_is_told_as_one() {
         assert_eq!(e.detail::<leakpool::Revocation>().unwrap().checkout, id);
     }
 }
+
+/// A request that waits behind what tokio-postgres has sent for itself is in flight, too.
+#[tokio::test]
+async fn what_waits_for_its_turn_is_answered_after_the_release() {
+    let pool = builder().max_size(1).build().unwrap();
+    for round in 0..200 {
+        let held = pool.acquire().await.unwrap();
+        let statement = held.prepare("SELECT 1").await.unwrap();
+        // A batch of Close and Sync.
+        drop(statement);
+        let mut asked = held.exchange().simple(&format!("SELECT {round}")).unwrap();
+        drop(held);
+        assert_eq!(value(&asked.collect().await.unwrap()[0]), round.to_string());
+    }
+}
