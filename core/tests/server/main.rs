@@ -8,6 +8,7 @@
 mod activity;
 mod basics;
 mod books;
+mod chaos;
 mod child;
 mod drive;
 mod exchange;

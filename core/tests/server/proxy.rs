@@ -155,16 +155,30 @@ async fn both_ways(mut client: TcpStream, mut server: TcpStream, inner: &Inner) 
         while holding.wait_for(|holding| !holding).await.is_ok() {
             match from_client.read(&mut buf).await {
                 Ok(n) if n > 0 && to_server.write_all(&buf[..n]).await.is_ok() => {}
-                _ => break,
+                Ok(_) => break,
+                // A reset goes through: whoever is in between on a real network forwards it, too.
+                Err(_) => {
+                    let socket: &TcpStream = to_server.as_ref();
+                    let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+                    return true;
+                }
             }
         }
         let _ = to_server.shutdown().await;
+        false
     };
     let answers = async move {
         let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
         let _ = to_client.shutdown().await;
     };
-    let requests = tokio::spawn(requests);
-    answers.await;
+    let mut requests = tokio::spawn(requests);
+    let mut answers = std::pin::pin!(answers);
+    let reset = tokio::select! {
+        reset = &mut requests => reset.unwrap_or(true),
+        () = &mut answers => true,
+    };
+    if !reset {
+        answers.await;
+    }
     requests.abort();
 }
