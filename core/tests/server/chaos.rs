@@ -85,10 +85,12 @@ impl Chaos {
                 let _ = timeout(patience, async { tokio::join!(running, cancel) }).await;
             }
             5 => {
+                // On a link that stands still, the request to cancel may come between the statements and the reset:
+                // then the second one runs, as its holder is told that it may.
                 let both = async {
                     tokio::join!(
                         held.batch_execute("SELECT pg_sleep(60)"),
-                        held.batch_execute("INSERT INTO chaos_never VALUES (3)")
+                        held.batch_execute("INSERT INTO chaos_perhaps VALUES (3)")
                     )
                 };
                 let _ = timeout(patience, both).await;
@@ -161,7 +163,7 @@ async fn nothing_is_lost_and_nobody_is_let_in() {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
     println!("seed {seed}");
     let watcher = observer().await;
-    for name in ["chaos_kept", "chaos_never", "chaos_locked"] {
+    for name in ["chaos_kept", "chaos_never", "chaos_perhaps", "chaos_locked"] {
         table(&watcher, name).await;
     }
     let proxy = Arc::new(Proxy::start());
@@ -197,7 +199,7 @@ async fn nothing_is_lost_and_nobody_is_let_in() {
         confirmed as i64,
         "seed {seed}: what was confirmed is lost"
     );
-    for what in 1..=4 {
+    for what in [1, 2, 4] {
         let there = rows(&watcher, &format!("chaos_never WHERE x = {what}")).await;
         assert_eq!(there, 0, "seed {seed}: what was given up is there: {what}");
     }
