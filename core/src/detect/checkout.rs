@@ -237,10 +237,13 @@ pub enum TransactionStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Traffic {
     pub(crate) transaction: TransactionStatus,
-    /// Requests of effect (Query, Execute, FunctionCall) whose ReadyForQuery is still to come.
-    pub(crate) effectful: u32,
-    /// The server waits for copy data.
-    pub(crate) copy_in: bool,
+    /// Requests that the server owes an answer to, from their first byte on; without batches of Close alone, which
+    /// are no use of the connection.
+    pub(crate) outstanding: u32,
+    /// The server waits for its client: for copy data, or for the Sync behind what it has refused.
+    pub(crate) awaits_client: bool,
+    /// Bytes are on their way to the server.
+    pub(crate) sending: bool,
     /// The client has stopped reading an unfinished result.
     pub(crate) unread: bool,
     /// A `LISTEN` was seen since the last reset.
@@ -257,11 +260,12 @@ impl Traffic {
             TransactionStatus::Failed => 2,
         };
         status
-            | (u64::from(self.copy_in) << 2)
+            | (u64::from(self.awaits_client) << 2)
             | (u64::from(self.unread) << 3)
             | (u64::from(self.listening) << 4)
             | (u64::from(self.answered) << 5)
-            | (u64::from(self.effectful) << 32)
+            | (u64::from(self.sending) << 6)
+            | (u64::from(self.outstanding) << 32)
     }
 
     fn unpack(raw: u64) -> Traffic {
@@ -271,19 +275,21 @@ impl Traffic {
                 1 => TransactionStatus::InTransaction,
                 _ => TransactionStatus::Failed,
             },
-            copy_in: raw & 4 != 0,
+            awaits_client: raw & 4 != 0,
             unread: raw & 8 != 0,
             listening: raw & 16 != 0,
             answered: raw & 32 != 0,
-            effectful: (raw >> 32) as u32,
+            sending: raw & 64 != 0,
+            outstanding: (raw >> 32) as u32,
         }
     }
 
-    /// What the session is doing. An open COPY IN counts as stalled even where its own Sync was voided.
+    /// What the session is doing. Idle means that the server owes nothing and no byte is on its way to it.
     pub(crate) fn activity(self) -> Activity {
-        if self.copy_in || (self.effectful > 0 && self.unread) {
+        if (self.awaits_client && !self.sending) || (self.outstanding > 0 && self.unread) {
             Activity::Stalled
-        } else if self.effectful > 0 {
+        } else if self.outstanding > 0 || self.sending {
+            // Copy data that the server does not take are its work, too.
             Activity::Executing
         } else {
             match self.transaction {
@@ -292,11 +298,6 @@ impl Traffic {
                 TransactionStatus::Failed => Activity::IdleInFailedTransaction,
             }
         }
-    }
-
-    /// True if nothing is open: no statement, no copy, no transaction.
-    pub(crate) fn is_clean(self) -> bool {
-        self.effectful == 0 && !self.copy_in && self.transaction == TransactionStatus::Idle
     }
 }
 

@@ -47,6 +47,10 @@ const HEARTBEAT: Nanos = 1_000_000_000;
 pub(crate) trait Reclaim: Send + Sync + fmt::Debug {
     /// The holding has ended: fence the holder, free the place, end the session.
     fn revoke(&self, revocation: Arc<Revocation>);
+    /// What returns is a statement at work whose answer is still waited for: the return's time has not begun.
+    fn is_awaited(&self) -> bool {
+        false
+    }
     /// The return did not settle in time: end the session.
     fn give_up_return(&self, generation: u64);
 }
@@ -653,7 +657,11 @@ impl Swept for Detector {
                     if due > now {
                         self.registry.schedule(&slot, due);
                     } else if let Some(owner) = slot.owner() {
-                        owner.give_up_return(word.generation);
+                        if owner.is_awaited() {
+                            self.registry.schedule(&slot, now.saturating_add(limit));
+                        } else {
+                            owner.give_up_return(word.generation);
+                        }
                     }
                 }
                 State::Free | State::Ended => {}

@@ -87,17 +87,24 @@ impl Peer {
     /// Asks the server to cancel what the session `pid` runs, on a new connection: with TLS if the session has it.
     /// Returns when the server has taken the request (it gives no answer, and may find nothing to cancel). Needs a
     /// tokio runtime with I/O and time.
-    pub(crate) async fn cancel(&self, pid: i32, secret: i32, limit: Duration) -> io::Result<()> {
-        match timeout(limit, self.send_cancel(pid, secret)).await {
+    pub(crate) async fn cancel(
+        &self,
+        pid: i32,
+        secret: i32,
+        limit: Duration,
+    ) -> std::result::Result<(), CancelFailed> {
+        let mut sent = false;
+        let result = match timeout(limit, self.send_cancel(pid, secret, &mut sent)).await {
             Ok(result) => result,
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("{self} did not take the cancel request within {}", human(limit)),
             )),
-        }
+        };
+        result.map_err(|error| CancelFailed { error, sent })
     }
 
-    async fn send_cancel(&self, pid: i32, secret: i32) -> io::Result<()> {
+    async fn send_cancel(&self, pid: i32, secret: i32, sent: &mut bool) -> io::Result<()> {
         let mut stream = match &self.place {
             Place::Unix(path) => Stream::Plain(Socket::connect_unix(path).await?),
             Place::Tcp(address) => {
@@ -118,23 +125,29 @@ impl Peer {
         };
         let mut request = BytesMut::new();
         frontend::cancel_request(pid, secret, &mut request);
+        *sent = true;
         stream.write_all(&request).await?;
         stream.flush().await?;
-        // The server closes when it has sent the signal, without a word of goodbye in TLS.
+        // The server closes when it has sent the signal, without a word of goodbye in TLS. A reset says nothing: it may
+        // come from something on the way.
         let mut nothing = [0; 64];
         loop {
             match stream.read(&mut nothing).await {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                Err(e)
-                    if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
-                {
-                    return Ok(());
-                }
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                 Err(e) => return Err(e),
             }
         }
     }
+}
+
+/// A request to cancel that was not confirmed.
+#[derive(Debug)]
+pub(crate) struct CancelFailed {
+    pub(crate) error: io::Error,
+    /// It was sent, or a part of it: it may still arrive.
+    pub(crate) sent: bool,
 }
 
 /// What a server must be for this pass through the list.

@@ -6,6 +6,7 @@ use std::mem;
 use std::ops::{ControlFlow, Deref, DerefMut};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake};
 
 use deadpool_postgres::ClientWrapper;
@@ -18,7 +19,7 @@ use super::failure::{FORCE_RELEASED, Phase, server_error};
 use super::shared::Shared;
 use super::tombstone;
 use crate::config::Reset;
-use crate::detect::checkout::{CheckoutId, Flags, State, Word};
+use crate::detect::checkout::{CheckoutId, Flags, State, TransactionStatus, Word};
 use crate::detect::event::{RemoveReason, Revocation};
 use crate::error::{Error, ErrorCode, Result};
 
@@ -81,7 +82,11 @@ impl Connection {
     /// [`ErrorCode::ForceReleased`] with its [`Revocation`], whatever the client made of it.
     pub fn error(&self, error: tokio_postgres::Error) -> Error {
         match self.revocation() {
-            Some(revocation) => force_released(&revocation),
+            Some(revocation) => match error.as_db_error() {
+                // The fence says whether the statement was sent.
+                Some(e) if e.code().code() == FORCE_RELEASED => refused(&revocation, e.message().to_owned()),
+                Some(_) | None => sent_and_force_released(&revocation),
+            },
             None => server_error(error, &self.control.peer.to_string(), Phase::InUse),
         }
     }
@@ -180,9 +185,10 @@ impl Connection {
                     control.removed(RemoveReason::PoolClosed);
                 }
             })
-        } else if control.is_settled()
-            && control.traffic().is_clean()
+        } else if control.settles()
+            && control.seen().status() == TransactionStatus::Idle
             && !control.traffic().listening
+            && !control.doubtful_cancel.load(Ordering::SeqCst)
             && self.shared.reset != Reset::Session
         {
             detector.release(&control.slot, self.id, State::Free, now).map(|()| {
@@ -250,10 +256,23 @@ impl Connection {
     }
 }
 
+/// For what was not a statement: a release, a cancel.
 pub(super) fn force_released(revocation: &Revocation) -> Error {
-    Error::new(ErrorCode::ForceReleased, revocation.to_string())
-        .with_sqlstate(FORCE_RELEASED)
-        .with_source(revocation.clone())
+    refused(revocation, revocation.to_string())
+}
+
+/// For a statement that had been sent when the connection was taken away.
+pub(super) fn sent_and_force_released(revocation: &Revocation) -> Error {
+    refused(revocation, tombstone::told(revocation, tombstone::Sent::Maybe))
+}
+
+/// For a statement that was not sent.
+pub(super) fn not_sent_and_force_released(revocation: &Revocation) -> Error {
+    refused(revocation, tombstone::told(revocation, tombstone::Sent::No))
+}
+
+fn refused(revocation: &Revocation, text: String) -> Error {
+    Error::new(ErrorCode::ForceReleased, text).with_sqlstate(FORCE_RELEASED).with_source(revocation.clone())
 }
 
 impl Deref for Connection {

@@ -7,27 +7,27 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Wake, Waker};
+use std::task::Wake;
 
 use deadpool::managed::Object;
 use deadpool_postgres::ClientWrapper;
-use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_postgres::Notification;
 
 use super::connect::Peer;
 use super::exchange::cache::Statements;
-use super::exchange::transport::Request;
+use super::exchange::transport::{Chunk, Request};
+use super::in_flight::{Seen, Task};
 use super::manager::Manager;
 use super::revoke::Ending;
 use super::shared::Shared;
-use super::stream::{Link, Socket, Turn};
+use super::stream::{Link, Socket};
 use super::wheel::{WeakWheel, Wheel};
 use crate::clock::Nanos;
-use crate::detect::checkout::{Slot, State, Traffic};
+use crate::detect::checkout::{Activity, Slot, State, Traffic};
 use crate::detect::event::{RemoveReason, Revocation};
 use crate::detect::{Detector, Reclaim};
 use crate::error::Result;
@@ -44,83 +44,12 @@ pub(crate) struct Parked {
     pub(crate) client: Option<BoxedClient>,
 }
 
-/// Whether the connection task has something to do: a request that was queued in the client is seen here before
-/// it is on the wire, because queueing it wakes the task.
-pub(crate) struct Task {
-    state: AtomicU8,
-    /// The runtime's task.
-    inner: AtomicWaker,
-    turn: Arc<Turn>,
-}
-
-const IDLE: u8 = 0;
-const WOKEN: u8 = 1;
-const POLLING: u8 = 2;
-
-impl Task {
-    fn new(turn: Arc<Turn>) -> Arc<Task> {
-        Arc::new(Task { state: AtomicU8::new(WOKEN), inner: AtomicWaker::new(), turn })
-    }
-
-    /// Whom to wake from now on.
-    pub(super) fn register(&self, runtime: &Waker) {
-        self.inner.register(runtime);
-    }
-
-    /// Wakes the runtime's task, whoever is at the wheel.
-    pub(super) fn rouse(&self) {
-        self.state.store(WOKEN, Ordering::SeqCst);
-        self.inner.wake();
-    }
-
-    /// There is something to do, and whoever says so sees to it that somebody does it.
-    pub(super) fn note(&self) {
-        self.state.store(WOKEN, Ordering::SeqCst);
-    }
-
-    pub(super) fn turn(&self) -> &Turn {
-        &self.turn
-    }
-
-    pub(super) fn is_woken(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == WOKEN
-    }
-
-    /// Somebody polls the driver.
-    pub(crate) fn begin_poll(&self) {
-        self.state.store(POLLING, Ordering::SeqCst);
-        // Before the observer looks whether the checkout was revoked: see `end_session`.
-        fence(Ordering::SeqCst);
-    }
-
-    /// The poll is over: true if nothing has woken the task meanwhile.
-    pub(crate) fn end_poll(&self) -> bool {
-        self.state.compare_exchange(POLLING, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
-    pub(crate) fn is_idle(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == IDLE
-    }
-}
-
-impl Wake for Task {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.state.store(WOKEN, Ordering::SeqCst);
-        // A caller at the wheel looks at the state before it lets go.
-        if !self.turn.by_caller.load(Ordering::SeqCst) {
-            self.inner.wake();
-        }
-    }
-}
-
 /// How a checkout stands to its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Held,
+    /// Given back, and not settled yet: what is still waited for is sent and answered.
+    Returning,
     /// The session is another's, or the pool's.
     Returned,
     /// The session is about to end. The fence, which says why, may not stand yet: what waits goes on waiting for it.
@@ -164,8 +93,17 @@ pub(crate) struct Control {
     pub(crate) parked: Mutex<Parked>,
     /// Set once, when the session is taken away from its holder: the fence.
     pub(crate) revocation: OnceLock<Arc<Revocation>>,
-    /// The session is to end as soon as nothing runs on it.
+    /// The session is to end as soon as nothing is in flight on it.
     pub(crate) closing: AtomicBool,
+    /// The session is ended from outside: its task sends nothing more, and lets go of its socket. (With a revocation,
+    /// the fence says the same, and why.)
+    cut: AtomicBool,
+    /// The task has let go of the session.
+    gone: Notify,
+    /// A cancel was sent and may arrive at any time: the session is not lent again.
+    pub(crate) doubtful_cancel: AtomicBool,
+    /// The request whose turn it is, or that waits for it, has an asker who waits for its answer.
+    pub(crate) awaited: AtomicBool,
     /// The task has ended: there is no session any more.
     pub(crate) ended: AtomicBool,
     /// Counted among the tasks that a close waits for.
@@ -225,6 +163,10 @@ impl Control {
             parked: Mutex::default(),
             revocation: OnceLock::new(),
             closing: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            gone: Notify::new(),
+            doubtful_cancel: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             counted: AtomicBool::new(false),
             read_blocked: AtomicBool::new(false),
@@ -262,13 +204,25 @@ impl Control {
         self.slot.stamps.traffic()
     }
 
-    /// True if nothing is queued, nothing runs: only now does the transaction status mean anything.
+    /// What is in flight now (`in_flight.rs`).
+    pub(crate) fn seen(&self) -> Seen {
+        self.task.seen()
+    }
+
+    /// True if nothing is in flight, a cancel included: only now does the transaction status mean anything.
     pub(crate) fn is_settled(&self) -> bool {
-        // The task first: once it is idle, nothing is queued that the traffic does not show.
-        self.task.is_idle()
-            && self.traffic().effectful == 0
-            && !self.traffic().copy_in
-            && !self.is_being_cancelled()
+        self.seen().is_settled() && !self.is_being_cancelled()
+    }
+
+    /// The same for a release: what was just queued (a Close of a statement that has gone out of use, say) is sent
+    /// first, on this thread, if nobody else is about to.
+    pub(crate) fn settles(&self) -> bool {
+        if self.task.is_woken()
+            && let Some(wheel) = self.wheel()
+        {
+            wheel.help(self);
+        }
+        self.is_settled()
     }
 
     pub(crate) fn is_being_cancelled(&self) -> bool {
@@ -330,7 +284,10 @@ impl Control {
     /// Whoever asked learns that there will be no answer.
     pub(crate) fn drop_requests(&self) {
         let requests = std::mem::take(&mut *self.requests.lock());
-        drop(requests);
+        for mut request in requests {
+            // There is room: nothing has been answered yet.
+            let _ = request.replies.start_send(Chunk::REFUSAL);
+        }
     }
 
     /// What the wire may do for a request of this checkout.
@@ -341,7 +298,8 @@ impl Control {
         }
         match word.state {
             State::Held => Standing::Held,
-            State::Free | State::Returning => Standing::Returned,
+            State::Returning => Standing::Returning,
+            State::Free => Standing::Returned,
             State::Ended => Standing::Ended,
         }
     }
@@ -412,24 +370,49 @@ impl Control {
     /// closed socket, or its fence.
     pub(crate) fn end_session(&self) {
         self.closing.store(true, Ordering::SeqCst);
+        self.cut.store(true, Ordering::SeqCst);
         let socket = self.socket.lock().take();
         let (Some(socket), Some(shared)) = (socket, self.shared.upgrade()) else {
             self.task.wake_by_ref();
             return;
         };
-        // Looked at after the fence stands, and before the task is woken: what it may just be sending counts as
-        // running. The fence's store and this look must not change places (`begin_poll` is the other side).
+        // The fence stands. A poll that began before may still send; the closer waits for its end before it looks at
+        // what is in flight. The fence's store and that look must not change places (`begin_poll` is the other side).
         fence(Ordering::SeqCst);
-        let busy = !self.task.is_idle() || self.traffic().effectful > 0 || self.traffic().copy_in;
         let (pid, secret) = self.key();
-        shared.close_session(Ending { socket, peer: self.peer.clone(), pid, secret, busy });
+        shared.close_session(Ending {
+            socket,
+            peer: self.peer.clone(),
+            pid,
+            secret,
+            task: self.task.clone(),
+        });
         self.task.wake_by_ref();
     }
 
-    /// Ends an idle session in good manners: its task says goodbye to the server.
-    pub(crate) fn say_goodbye(&self) {
+    /// True once nothing more may be sent, with or without a revocation.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst)
+    }
+
+    /// Ends an idle session in good manners: its task says goodbye to the server. The closer ends the session if that
+    /// takes too long.
+    pub(crate) fn say_goodbye(self: &Arc<Self>) {
         self.closing.store(true, Ordering::SeqCst);
         self.task.wake_by_ref();
+        if let Some(closer) = self.shared.upgrade().and_then(|shared| shared.closer()) {
+            closer.limit_goodbye(self.clone());
+        }
+    }
+
+    /// Waits until the task has let go of the session.
+    pub(super) async fn until_gone(&self) {
+        let gone = self.gone.notified();
+        let mut gone = std::pin::pin!(gone);
+        gone.as_mut().enable();
+        if self.counted.load(Ordering::SeqCst) && !self.is_ended() {
+            gone.await;
+        }
     }
 
     /// The task is over. Called once, from its end or its drop.
@@ -467,9 +450,9 @@ impl Control {
     /// The task has let go of its session, once: a close waits for that. (The tombstone lives on for as long as a
     /// late holder keeps its handle, which may be for ever.)
     pub(crate) fn session_ended(&self) {
-        if self.counted.swap(false, Ordering::SeqCst)
-            && let Some(shared) = self.shared.upgrade()
-        {
+        let counted = self.counted.swap(false, Ordering::SeqCst);
+        self.gone.notify_waiters();
+        if counted && let Some(shared) = self.shared.upgrade() {
             shared.task_ended();
         }
     }
@@ -485,6 +468,12 @@ impl Control {
 }
 
 impl Reclaim for Control {
+    fn is_awaited(&self) -> bool {
+        // Whether it still is, the task finds out when it is polled: by the next look.
+        self.task.wake_by_ref();
+        self.awaited.load(Ordering::SeqCst) && self.traffic().activity() == Activity::Executing
+    }
+
     fn revoke(&self, revocation: Arc<Revocation>) {
         // The fence first: from here on the task sends nothing and answers with errors. It is woken by
         // `end_session`, which has to see before that whether it was idle.

@@ -56,7 +56,7 @@ impl Driver {
                 continue;
             }
             let mut traffic = self.control.traffic();
-            let unread = traffic.effectful > 0 && !self.control.read_blocked.load(Ordering::Acquire);
+            let unread = traffic.outstanding > 0 && !self.control.read_blocked.load(Ordering::Acquire);
             if unread != traffic.unread {
                 traffic.unread = unread;
                 self.control.slot.stamps.set_traffic(traffic);
@@ -95,7 +95,7 @@ impl Driver {
         }
     }
 
-    /// The task is idle and the connection was given back: judge it, clean it, or give it back to the pool. True if
+    /// The task has nothing to do and the connection was given back: judge it, clean it, or give it back to the pool. True if
     /// there is something new to drive.
     fn settle(&mut self) -> bool {
         let control = self.control.clone();
@@ -103,11 +103,15 @@ impl Driver {
         if word.state != State::Returning || self.cleaning.is_some() {
             return false;
         }
-        let traffic = control.traffic();
+        let (traffic, seen) = (control.traffic(), control.seen());
         if let Some(found) = dirt(&control) {
             self.tell_dirty(word.generation, found);
         }
-        if traffic.effectful > 0 || traffic.copy_in || control.is_being_cancelled() {
+        if !seen.is_quiet() || control.is_being_cancelled() {
+            return false;
+        }
+        if control.doubtful_cancel.load(Ordering::SeqCst) {
+            control.refuse_return(word.generation);
             return false;
         }
         let Some(reset) = control.shared.upgrade().map(|s| s.reset) else {
@@ -115,7 +119,7 @@ impl Driver {
             control.refuse_return(word.generation);
             return false;
         };
-        let dirty = traffic.transaction != TransactionStatus::Idle;
+        let dirty = seen.status() != TransactionStatus::Idle;
         let mut steps: Vec<&'static str> = Vec::new();
         if dirty {
             if reset == Reset::None {
@@ -154,12 +158,13 @@ impl Driver {
         self.cleaning = None;
         let generation = self.control.slot.word().generation;
         self.control.parked.lock().client = Some(client);
-        let clean = ok && self.control.traffic().transaction == TransactionStatus::Idle;
-        if clean {
-            self.control.finish_return(generation);
-        } else {
+        let seen = self.control.seen();
+        if !ok || seen.status() != TransactionStatus::Idle {
             self.control.refuse_return(generation);
+        } else if seen.is_quiet() && !self.control.is_being_cancelled() {
+            self.control.finish_return(generation);
         }
+        // What else is in flight meanwhile is waited for, and judged again.
         true
     }
 
@@ -178,7 +183,7 @@ impl Driver {
 const RESET_SESSION: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
-/// What is open on a connection that was given back, and whose task is idle.
+/// What is open on a connection that was given back, and whose task has nothing to do.
 fn dirt(control: &Control) -> Option<DirtyReason> {
     let traffic = control.traffic();
     match traffic.activity() {

@@ -15,6 +15,7 @@ mod driver;
 mod establish;
 pub mod exchange;
 pub(crate) mod failure;
+mod in_flight;
 mod manager;
 mod names;
 mod protocol;
@@ -411,7 +412,12 @@ impl Pool {
 
     // ---- acting ------------------------------------------------------------------------------------------
 
-    /// Takes a checkout away from its holder, whatever it does: its place is free at once.
+    /// Takes a checkout away from its holder, whatever it does: its place is free at once, and its session ends.
+    ///
+    /// Nothing that its holder asks for from now on is sent. A statement that runs is cancelled before the connection is
+    /// closed; it has run to its end only if the cancel came too late. What was sent behind it does not run on a direct
+    /// connection (the connection is reset first); behind a pooler or a proxy, or on a network that delays the two
+    /// differently, it may. The holder's errors say of each statement that it "may have been executed" or "was not sent".
     ///
     /// # Errors
     /// `UnknownCheckout` if it is not live; `Forked`.

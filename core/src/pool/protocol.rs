@@ -10,7 +10,9 @@ pub(crate) mod front {
     pub(crate) const COPY_DATA: u8 = b'd';
     pub(crate) const COPY_DONE: u8 = b'c';
     pub(crate) const COPY_FAIL: u8 = b'f';
+    pub(crate) const DESCRIBE: u8 = b'D';
     pub(crate) const EXECUTE: u8 = b'E';
+    pub(crate) const FLUSH: u8 = b'H';
     pub(crate) const FUNCTION_CALL: u8 = b'F';
     pub(crate) const PARSE: u8 = b'P';
     pub(crate) const QUERY: u8 = b'Q';
@@ -89,6 +91,14 @@ impl Scanner {
     /// True between two messages.
     pub(crate) fn at_boundary(&self) -> bool {
         !self.in_body && self.have == usize::from(self.untagged)
+    }
+
+    /// The tag of the message of which a part has passed; `None` between two messages.
+    pub(crate) fn within(&self) -> Option<u8> {
+        if self.at_boundary() {
+            return None;
+        }
+        Some(if self.untagged { STARTUP } else { self.header[0] })
     }
 
     /// Takes bytes up to the end of the current message. Returns how many, and the message if it is complete.

@@ -17,8 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::Peer;
+use super::connect::{CancelFailed, Peer};
 use super::control::Control;
+use super::in_flight::{Task, Work};
 use super::stream::{Link, Socket};
 use crate::detect::checkout::{CheckoutId, State};
 use crate::error::{Error, ErrorCode, Result};
@@ -30,6 +31,13 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(5);
 /// The time between two cancel requests while a session goes on running what had been sent before.
 const CANCEL_AGAIN: Duration = Duration::from_millis(50);
+/// How long a session whose connection was reset goes on being counted, after each request to cancel, for nothing tells
+/// when the server has ended it.
+const RESET_GRACE: Duration = Duration::from_millis(100);
+/// How long the goodbye of an idle session may take. It is two system calls, unless its server or network stands still.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+/// The longest wait for a poll of the driver that was under way when the fence went up. It waits for nothing itself.
+const POLL_LIMIT: Duration = Duration::from_millis(50);
 
 /// A session to be ended. Its holder is fenced already.
 #[derive(Debug)]
@@ -39,13 +47,14 @@ pub(crate) struct Ending {
     pub(crate) peer: Arc<Peer>,
     pub(crate) pid: i32,
     pub(crate) secret: i32,
-    /// Something runs, or may run: cancel before close.
-    pub(crate) busy: bool,
+    /// What is in flight: nothing is sent any more that is not in it.
+    pub(crate) task: Arc<Task>,
 }
 
 enum Job {
     End(Ending, EndingGuard),
     Cancel(Arc<Control>, CheckoutId),
+    Goodbye(Arc<Control>),
 }
 
 /// Counts a session as ending for as long as it may exist on the server.
@@ -108,7 +117,15 @@ impl Closer {
         }
     }
 
-    /// Cancels what a session runs, and leaves the session alone.
+    /// Ends a session that has not taken its leave within a limit.
+    pub(crate) fn limit_goodbye(&self, control: Arc<Control>) {
+        if self.process.is_current()
+            && let Err(unsent) = self.jobs.send(Job::Goodbye(control))
+        {
+            drop(unsent);
+        }
+    }
+
     /// Cancels what a checkout runs, and leaves its session alone.
     pub(crate) fn cancel(&self, control: Arc<Control>, checkout: CheckoutId) {
         control.cancels.fetch_add(1, Ordering::SeqCst);
@@ -141,23 +158,76 @@ async fn work(job: Job) {
             let runs = matches!(word.state, State::Held | State::Returning);
             if word.generation == checkout.generation() && runs {
                 let (pid, secret) = control.key();
-                cancel(&control.peer, pid, secret).await;
+                if let Err(CancelFailed { sent: true, .. }) = cancel(&control.peer, pid, secret).await {
+                    // It may arrive at any time, and would hit whoever has the session then.
+                    control.doubtful_cancel.store(true, Ordering::SeqCst);
+                }
             }
             control.cancels.fetch_sub(1, Ordering::SeqCst);
             // A return may have waited for this.
             control.task.wake_by_ref();
         }
+        Job::Goodbye(control) => {
+            if tokio::time::timeout(GOODBYE_LIMIT, control.until_gone()).await.is_err() {
+                control.end_session();
+            }
+        }
     }
 }
 
-async fn cancel(peer: &Peer, pid: i32, secret: i32) {
-    if let Err(e) = peer.cancel(pid, secret, CANCEL_LIMIT).await {
-        tracing::warn!(target: "leakpool", peer = %peer, error = %e, "a cancel request could not be delivered");
+async fn cancel(peer: &Peer, pid: i32, secret: i32) -> Result<(), CancelFailed> {
+    let result = peer.cancel(pid, secret, CANCEL_LIMIT).await;
+    if let Err(CancelFailed { error, .. }) = &result {
+        tracing::warn!(target: "leakpool", peer = %peer, error = %error, "a cancel request could not be delivered");
+    }
+    result
+}
+
+/// What is in flight, once nothing more is sent.
+async fn work_of(task: &Task) -> Work {
+    let limit = Instant::now() + POLL_LIMIT;
+    while task.is_polled() && Instant::now() < limit {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    match task.seen().work() {
+        // Still under way after all that time, it may be about to send something.
+        Work::None if task.is_polled() => Work::One,
+        work => work,
+    }
+}
+
+/// Makes sure that the server cannot answer any more: it then runs nothing of what it has received behind the statement
+/// that is at work. False if that is not to be had here.
+fn cut_off(socket: &OwnedFd) -> bool {
+    let socket = socket2::SockRef::from(socket);
+    if socket.domain().is_ok_and(|domain| domain == Domain::UNIX) {
+        return socket.shutdown(std::net::Shutdown::Both).is_ok();
+    }
+    #[cfg(target_os = "linux")]
+    {
+        // Linux resets a connection that is dissolved like this (connect(2)), whoever else has the descriptor.
+        rustix::net::connect_unspec(&*socket).is_ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        // Reset when the last descriptor is closed: this one, unless the task still has its own.
+        socket.set_linger(Some(Duration::ZERO)).is_ok()
     }
 }
 
 async fn end(session: Ending) {
-    let Ending { socket, peer, pid, secret, busy } = session;
+    let Ending { socket, peer, pid, secret, task } = session;
+    let work = work_of(&task).await;
+    if work == Work::Many && cut_off(&socket) {
+        // Not the other way round: what was sent behind the statement that is cancelled would run at once.
+        drop(socket);
+        for _ in 0..2 {
+            let _ = cancel(&peer, pid, secret).await;
+            tokio::time::sleep(RESET_GRACE).await;
+        }
+        return;
+    }
+    let busy = work != Work::None;
     let mut stream = match stream(socket) {
         Ok(stream) => stream,
         Err(e) => {
@@ -167,7 +237,7 @@ async fn end(session: Ending) {
     };
     if busy {
         // Before the close: a closed socket alone lets a running statement, or a COMMIT already sent, go through.
-        cancel(&peer, pid, secret).await;
+        let _ = cancel(&peer, pid, secret).await;
     }
     // The server sees the end of its input, ends the session and closes; what it still sends is thrown away, so
     // that it is not stuck in sending.
@@ -183,8 +253,8 @@ async fn end(session: Ending) {
             Ok(Ok(_)) if Instant::now() < deadline => {}
             Ok(Ok(_)) => return,
             Err(_) if busy && until < deadline => {
-                // It runs what had been sent behind the statement that was cancelled.
-                cancel(&peer, pid, secret).await;
+                // The request came before the statement had begun, or the statement has caught it.
+                let _ = cancel(&peer, pid, secret).await;
             }
             Err(_) => return,
         }

@@ -2,8 +2,8 @@
 //!
 //! After a revoke the observer has let go of its socket. Every request that was pending, and every later one, is
 //! answered with an ErrorResponse (SQLSTATE `LP001`) and a ReadyForQuery, so that an in-flight query, `commit()`
-//! and any later use get an ordinary database error that says when, why and from which line. In the middle of a
-//! message from the server that is not possible: then the stream simply ends.
+//! and any later use get an ordinary database error that says when, why, from which line, and whether what was asked for
+//! may have been executed. In the middle of a message from the server that is not possible: then the stream simply ends.
 
 use std::io;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub(super) struct Tombstone {
     copy_failed: bool,
     /// The messages since the last Sync are a use, not only a Close.
     use_of_it: bool,
+    /// A part of the next request had been sent before.
+    begun: bool,
 }
 
 impl Tombstone {
@@ -40,13 +42,14 @@ impl Tombstone {
             cut_off: !observer.input.at_boundary(),
             copy_failed: false,
             use_of_it: false,
+            begun: observer.is_within_a_request(),
         };
         for _ in &observer.session.outstanding {
-            tombstone.error();
+            tombstone.error(Sent::Maybe);
             tombstone.ready();
         }
         if observer.session.in_copy() && observer.session.outstanding.is_empty() {
-            tombstone.error();
+            tombstone.error(Sent::Maybe);
             tombstone.copy_failed = true;
         }
         tombstone
@@ -77,7 +80,8 @@ impl Tombstone {
         self.use_of_it = use_of_it;
         for simple in answers {
             if simple || !std::mem::take(&mut self.copy_failed) {
-                self.error();
+                let begun = std::mem::take(&mut self.begun);
+                self.error(if begun { Sent::Maybe } else { Sent::No });
             }
             self.ready();
         }
@@ -100,8 +104,8 @@ impl Tombstone {
     }
 
     /// ErrorResponse (PostgreSQL manual, "Error and Notice Message Fields").
-    fn error(&mut self) {
-        let message = self.revocation.to_string();
+    fn error(&mut self, sent: Sent) {
+        let message = told(&self.revocation, sent);
         let mut body = BytesMut::new();
         for (field, value) in [
             (b'S', "ERROR"),
@@ -123,6 +127,23 @@ impl Tombstone {
     fn ready(&mut self) {
         self.answers.put_slice(&[b'Z', 0, 0, 0, 5, b'I']);
     }
+}
+
+/// Whether a request had reached the server when its session was taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It, or a part of it.
+    Maybe,
+    No,
+}
+
+/// The sentence for the holder of a request.
+pub(super) fn told(revocation: &Revocation, sent: Sent) -> String {
+    let what = match sent {
+        Sent::Maybe => "this statement had been sent by then, and may have been executed",
+        Sent::No => "this statement was not sent",
+    };
+    format!("{revocation}; {what}")
 }
 
 /// A holder used what had been taken away; the event comes once for each connection.

@@ -6,7 +6,8 @@
 //! nothing any more. It runs inside the connection's task alone; what it tells others goes through atomics.
 //!
 //! Outstanding work is a queue of what will be answered by a ReadyForQuery: Query, Sync, FunctionCall and the
-//! startup. Wire and client take turns: an exchange starts only while nothing of tokio-postgres is outstanding,
+//! startup. What is in flight is published as one word (`in_flight.rs`), and the detector's share of it in the slot.
+//! Wire and client take turns: an exchange starts only while nothing of tokio-postgres is outstanding,
 //! and tokio-postgres's next request waits until the exchange has ended, so that a COPY of one never meets a
 //! request of the other.
 
@@ -23,6 +24,7 @@ use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
 use super::control::{Control, Standing};
 use super::exchange::transport::{Active, Chunk, copy_abort};
+use super::in_flight::OnTheWire;
 use super::protocol::{STARTUP, Scanner, back, cstr, front};
 use super::tombstone::Tombstone;
 use crate::clock::Nanos;
@@ -35,16 +37,17 @@ use crate::detect::sql::MAX_SQL;
 pub(super) struct Outstanding {
     /// A Sync: a CopyInResponse voids it, as the server ignores it while it copies.
     pub(super) sync: bool,
-    pub(super) effectful: bool,
+    /// Something other than Close: a batch of Close alone waits for nothing, changes nothing, and is no use of the
+    /// connection.
+    pub(super) work: bool,
 }
 
 /// The messages since the last Sync.
 #[derive(Debug, Default)]
 struct Batch {
     open: bool,
-    effectful: bool,
-    /// Something other than Close: a Close-only batch is no use of the connection.
-    use_of_it: bool,
+    /// Something other than Close.
+    work: bool,
     sql: Option<Arc<str>>,
 }
 
@@ -61,8 +64,16 @@ pub(super) struct Session {
     pub(super) outstanding: VecDeque<Outstanding>,
     batch: Batch,
     traffic: Traffic,
+    /// The server waits for copy data.
+    copy_in: bool,
     /// A voided Sync: the server will skip everything up to the next one.
     needs_sync: bool,
+    /// tokio-postgres has something that it could not write, or flush.
+    unflushed: bool,
+    /// A raw exchange has its turn, or waits for it.
+    exchange: bool,
+    /// What was published last.
+    published: (OnTheWire, Traffic),
     /// The text of each prepared statement; `None` for those that tokio-postgres makes for itself.
     statements: HashMap<Vec<u8>, Option<Arc<str>>>,
     /// The last simple query ends every LISTEN.
@@ -145,6 +156,11 @@ impl Observer {
         self.out.at_boundary() && self.input.at_boundary() && self.session.is_quiet()
     }
 
+    /// A part of a request is out, and not all of it.
+    pub(super) fn is_within_a_request(&self) -> bool {
+        !self.out.at_boundary() || self.session.batch.open
+    }
+
     /// These bytes went out.
     fn sent(&mut self, mut bytes: &[u8]) {
         let now = self.session.now();
@@ -155,7 +171,51 @@ impl Observer {
                 self.session.front(passed.tag, passed.body, now);
             }
         }
-        self.session.moved(now);
+        self.moved(now);
+    }
+
+    /// Bytes have passed.
+    fn moved(&mut self, now: Nanos) {
+        self.session.control.slot.stamps.byte_moved(now);
+        self.publish(now);
+    }
+
+    /// Tells what is in flight now.
+    fn publish(&mut self, now: Nanos) {
+        let session = &mut self.session;
+        let requests = session.outstanding.iter().filter(|o| o.work).count();
+        let on_the_wire = OnTheWire {
+            unflushed: session.unflushed,
+            sending: !self.out.at_boundary(),
+            receiving: !self.input.at_boundary(),
+            batch: session.batch.open,
+            owes_sync: session.needs_sync,
+            copy_in: session.copy_in,
+            exchange: session.exchange,
+            status: session.traffic.transaction,
+            requests,
+        };
+        // What belongs to Close alone is no work, and neither is the goodbye.
+        let half = self.out.within().is_some_and(|tag| !matches!(tag, front::CLOSE | front::SYNC | STARTUP));
+        let begun = half || session.batch.work;
+        session.traffic.sending = half || session.unflushed;
+        session.traffic.awaits_client = session.copy_in || session.needs_sync;
+        // Copy data are a part of their request.
+        let one_more = begun && !session.traffic.awaits_client;
+        session.traffic.outstanding = u32::try_from(requests + usize::from(one_more)).unwrap_or(u32::MAX);
+        if (on_the_wire, session.traffic) == session.published {
+            return;
+        }
+        let before = session.published.1.outstanding;
+        session.published = (on_the_wire, session.traffic);
+        let stamps = &session.control.slot.stamps;
+        if before == 0 && session.traffic.outstanding > 0 {
+            // From its first byte on, a request is at work.
+            stamps.used(now);
+            stamps.statement_started(now);
+        }
+        stamps.set_traffic(session.traffic);
+        session.control.task.publish(on_the_wire);
     }
 
     /// These bytes came in.
@@ -168,7 +228,7 @@ impl Observer {
                 self.session.back(passed.tag, passed.body, now);
             }
         }
-        self.session.moved(now);
+        self.moved(now);
     }
 
     /// For the tombstone: what a message from the holder asks for, without stamping anything.
@@ -189,30 +249,22 @@ impl Session {
     }
 
     fn is_quiet(&self) -> bool {
-        self.outstanding.is_empty() && !self.batch.open && !self.traffic.copy_in && !self.needs_sync
-    }
-
-    fn moved(&mut self, now: Nanos) {
-        self.control.slot.stamps.byte_moved(now);
-        let running =
-            self.outstanding.iter().filter(|o| o.effectful).count() + usize::from(self.batch.effectful);
-        self.traffic.effectful = u32::try_from(running).unwrap_or(u32::MAX);
-        self.control.slot.stamps.set_traffic(self.traffic);
+        self.outstanding.is_empty() && !self.batch.open && !self.copy_in && !self.needs_sync
     }
 
     /// The session ends while an exchange has its turn: nothing of it concerns tokio-postgres.
     fn leave_exchange(&mut self) {
         self.outstanding.clear();
-        self.traffic.copy_in = false;
+        self.copy_in = false;
     }
 
     pub(super) fn in_copy(&self) -> bool {
-        self.traffic.copy_in
+        self.copy_in
     }
 
     fn front(&mut self, tag: u8, body: &[u8], now: Nanos) {
         match tag {
-            STARTUP => self.outstanding.push_back(Outstanding { sync: false, effectful: false }),
+            STARTUP => self.outstanding.push_back(Outstanding { sync: false, work: false }),
             front::QUERY => {
                 let sql = cstr(body).0;
                 let whole = text(sql);
@@ -221,33 +273,35 @@ impl Session {
                     0 => whole,
                     front => text(sql.get(front..).unwrap_or(sql)),
                 };
-                self.started(Some(shown), now);
-                self.outstanding.push_back(Outstanding { sync: false, effectful: true });
+                self.asked(Some(shown), now);
+                self.outstanding.push_back(Outstanding { sync: false, work: true });
             }
             front::FUNCTION_CALL => {
-                self.started(None, now);
-                self.outstanding.push_back(Outstanding { sync: false, effectful: true });
+                self.asked(None, now);
+                self.outstanding.push_back(Outstanding { sync: false, work: true });
             }
             front::PARSE => {
                 let (name, rest) = cstr(body);
                 let sql = text(cstr(rest).0);
                 let shown = (!is_type_lookup(&sql)).then_some(sql);
                 self.batch.open = true;
-                self.batch.use_of_it = true;
+                self.batch.work = true;
                 self.batch.sql = shown.clone();
-                self.statements.insert(name.to_vec(), shown);
+                self.statements.insert(name.to_vec(), shown.clone());
+                // It may wait for a lock already now.
+                self.asked(shown, now);
             }
             front::BIND => {
                 let (_portal, rest) = cstr(body);
                 self.batch.open = true;
-                self.batch.use_of_it = true;
+                self.batch.work = true;
                 self.batch.sql = self.statements.get(cstr(rest).0).cloned().flatten();
             }
             front::EXECUTE => {
                 self.batch.open = true;
-                self.batch.effectful = true;
+                self.batch.work = true;
                 let sql = self.batch.sql.clone();
-                self.started(sql, now);
+                self.asked(sql, now);
             }
             front::CLOSE => {
                 self.batch.open = true;
@@ -256,22 +310,26 @@ impl Session {
                 }
             }
             front::COPY_DONE | front::COPY_FAIL => {
-                self.traffic.copy_in = false;
-                // What follows is the end of a statement of effect, whose own Sync was voided.
-                self.batch.effectful |= self.needs_sync;
+                self.copy_in = false;
+                // What follows is the end of a statement, whose own Sync was voided.
+                self.batch.work |= self.needs_sync;
                 self.batch.open |= self.needs_sync;
                 self.control.slot.stamps.statement_started(now);
             }
             front::SYNC => {
-                let Batch { effectful, use_of_it, .. } = std::mem::take(&mut self.batch);
+                let Batch { work, .. } = std::mem::take(&mut self.batch);
                 self.needs_sync = false;
-                self.outstanding.push_back(Outstanding { sync: true, effectful });
-                if effectful || use_of_it {
+                self.outstanding.push_back(Outstanding { sync: true, work });
+                if work {
                     self.control.slot.stamps.used(now);
                 }
             }
             front::COPY_DATA => {}
-            _ => self.batch.open |= tag == b'D' || tag == b'H',
+            front::DESCRIBE | front::FLUSH => {
+                self.batch.open = true;
+                self.batch.work = true;
+            }
+            _ => {}
         }
     }
 
@@ -287,10 +345,9 @@ impl Session {
     }
 
     /// A statement was sent. What tokio-postgres runs for itself (no SQL) leaves the last SQL as it was.
-    fn started(&mut self, sql: Option<Arc<str>>, now: Nanos) {
+    fn asked(&mut self, sql: Option<Arc<str>>, now: Nanos) {
         let stamps = &self.control.slot.stamps;
         stamps.used(now);
-        stamps.statement_started(now);
         self.traffic.answered = false;
         if let Some(sql) = sql {
             let keep = self.control.detector.policy().sql_text != SqlText::Off;
@@ -302,27 +359,30 @@ impl Session {
         match (tag, body) {
             (back::READY_FOR_QUERY, [status, ..]) => {
                 let done = self.outstanding.pop_front();
-                if done.is_some_and(|d| d.effectful) {
+                if done.is_some_and(|d| d.work) {
+                    // What was sent behind it begins now.
                     self.control.slot.stamps.used(now);
+                    self.control.slot.stamps.statement_started(now);
                 }
-                self.traffic.copy_in = false;
+                self.copy_in = false;
                 self.traffic.answered = false;
                 self.traffic.transaction = match status {
+                    b'I' => TransactionStatus::Idle,
                     b'T' => TransactionStatus::InTransaction,
-                    b'E' => TransactionStatus::Failed,
-                    _ => TransactionStatus::Idle,
+                    // A status that nobody knows is no clean one.
+                    _ => TransactionStatus::Failed,
                 };
             }
             (back::COPY_IN_RESPONSE | back::COPY_BOTH_RESPONSE, _) => {
-                self.traffic.copy_in = true;
+                self.copy_in = true;
                 if self.outstanding.front().is_some_and(|o| o.sync) {
                     self.outstanding.pop_front();
                     self.needs_sync = true;
                 }
             }
             (back::ERROR_RESPONSE, _) => {
-                self.traffic.copy_in = false;
-                self.traffic.answered = self.outstanding.len() == 1;
+                self.copy_in = false;
+                self.traffic.answered = self.outstanding.len() == 1 && !self.needs_sync;
             }
             (back::COMMAND_COMPLETE, tag) => {
                 // A simple query may have more statements to come.
@@ -365,7 +425,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     outstanding: VecDeque::new(),
                     batch: Batch::default(),
                     traffic: Traffic::default(),
+                    copy_in: false,
                     needs_sync: false,
+                    unflushed: false,
+                    exchange: false,
+                    published: (OnTheWire::default(), Traffic::default()),
                     statements: HashMap::new(),
                     unlistens: false,
                     altered: false,
@@ -386,14 +450,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
     /// Becomes the tombstone as soon as the fence stands.
     fn tombstone(&mut self) -> Option<&mut Tombstone> {
         if self.tombstone.is_none() {
-            let revocation = self.observer.session.control.revocation.get()?.clone();
-            // Let go of the socket without a word; the closer holds the duplicate and ends the session.
-            self.inner = None;
-            if self.active.take().is_some() {
+            let control = &self.observer.session.control;
+            let Some(revocation) = control.revocation.get().cloned() else {
+                if control.is_cut() && self.inner.is_some() {
+                    self.let_go();
+                    self.observer.session.control.session_ended();
+                }
+                return None;
+            };
+            if self.let_go() {
                 // What is outstanding is the exchange's, which learns it by the end of its answer.
                 self.observer.session.leave_exchange();
             }
-            self.buffered.clear();
             self.tombstone = Some(Tombstone::new(revocation, &self.observer));
             self.observer.session.control.session_ended();
         }
@@ -401,34 +469,69 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
         self.tombstone.as_mut()
     }
 
+    /// Lets go of the socket without a word; the closer holds the duplicate and ends the session. What is in flight
+    /// stays published: the closer goes by it. True if an exchange had its turn.
+    fn let_go(&mut self) -> bool {
+        self.inner = None;
+        self.buffered.clear();
+        self.active.take().is_some()
+    }
+
+    /// tokio-postgres begins to write, or has flushed everything.
+    fn set_unflushed(&mut self, unflushed: bool) {
+        if std::mem::replace(&mut self.observer.session.unflushed, unflushed) != unflushed {
+            let now = self.observer.session.now();
+            self.observer.publish(now);
+        }
+    }
+
+    fn set_exchange(&mut self, exchange: bool) {
+        if std::mem::replace(&mut self.observer.session.exchange, exchange) != exchange {
+            let now = self.observer.session.now();
+            self.observer.publish(now);
+        }
+    }
+
     /// Sends what raw exchanges have to send, while it is their turn.
     fn pump(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let Some(inner) = self.inner.as_mut() else { return Ok(()) };
         loop {
+            if self.inner.is_none() {
+                return Ok(());
+            }
             if self.active.is_none() {
-                if !self.observer.between_requests() || !self.to_client.is_empty() {
-                    return Ok(());
-                }
                 let control = &self.observer.session.control;
-                // What is asked for next is not what the cancel was meant for.
-                if control.is_being_cancelled() {
-                    return Ok(());
-                }
                 let next =
                     control.requests.lock().front().map(|request| control.standing(request.generation));
-                if matches!(next, None | Some(Standing::Ended)) {
+                // What waits for its turn is in flight.
+                self.set_exchange(next.is_some());
+                let control = &self.observer.session.control;
+                if matches!(next, None | Some(Standing::Ended))
+                    || !self.observer.between_requests()
+                    || !self.to_client.is_empty()
+                    // What is asked for next is not what the cancel was meant for.
+                    || control.is_being_cancelled()
+                {
                     return Ok(());
                 }
                 let request = control.requests.lock().pop_front();
-                // Whoever asked may have gone before anything was sent.
-                self.active = request
-                    .filter(|request| next == Some(Standing::Held) && !request.replies.is_closed())
-                    .map(Active::new);
+                // Whoever asked may have gone before anything was sent; or has given the connection back and waits.
+                let asked = matches!(next, Some(Standing::Held | Standing::Returning));
+                self.active =
+                    request.filter(|request| asked && !request.replies.is_closed()).map(Active::new);
                 self.observer.session.in_front = self.active.as_ref().map_or(0, |active| active.in_front);
                 continue;
             }
+            let Some(inner) = self.inner.as_mut() else { return Ok(()) };
             let Some(active) = self.active.as_mut() else { return Ok(()) };
-            if self.observer.session.control.standing(active.generation) == Standing::Returned {
+            let control = &self.observer.session.control;
+            let awaited = match control.standing(active.generation) {
+                Standing::Held | Standing::Ended => true,
+                // The rest of a copy would come from somebody whose checkout is over.
+                Standing::Returning => active.is_awaited() && !active.has_more(),
+                Standing::Returned => false,
+            };
+            control.awaited.store(awaited, Ordering::SeqCst);
+            if !awaited {
                 active.abandon();
             }
             while active.pending.has_remaining() {
@@ -446,11 +549,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     continue;
                 }
                 // Nothing more comes: an open copy is ended, a voided Sync made up for.
-                Poll::Ready(None)
-                    if self.observer.session.traffic.copy_in || self.observer.session.needs_sync =>
-                {
+                Poll::Ready(None) if self.observer.session.copy_in || self.observer.session.needs_sync => {
                     active.pending =
-                        copy_abort(self.observer.session.traffic.copy_in, self.observer.session.needs_sync);
+                        copy_abort(self.observer.session.copy_in, self.observer.session.needs_sync);
                     continue;
                 }
                 Poll::Ready(None) | Poll::Pending => {}
@@ -462,6 +563,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 return Ok(());
             }
             self.active = None;
+            self.observer.session.control.awaited.store(false, Ordering::SeqCst);
             if std::mem::take(&mut self.client_waits) {
                 cx.waker().wake_by_ref();
             }
@@ -521,7 +623,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
         }
     }
 
-    /// Says goodbye: Terminate and the end of the stream. Only while nothing runs.
+    /// Says goodbye: Terminate and the end of the stream. Only while nothing is in flight.
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(inner) = self.inner.as_mut() else { return Poll::Ready(Ok(())) };
         loop {
@@ -564,8 +666,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
                 return tombstone.poll_read(buf);
             }
             if this.observer.session.control.closing.load(Ordering::Acquire)
-                && this.observer.between_requests()
-                && this.active.is_none()
+                && this.observer.session.published.0.is_quiet()
             {
                 ready!(this.poll_goodbye(cx))?;
                 return Poll::Ready(Ok(()));
@@ -607,6 +708,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
             }
             return Poll::Ready(Ok(buf.len()));
         }
+        // Not before a flush of everything: whatever is not written now waits in the client's buffer.
+        this.set_unflushed(true);
         this.pump(cx)?;
         if this.active.is_some() {
             this.client_waits = true;
@@ -626,10 +729,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
             return Poll::Ready(Ok(()));
         }
         this.pump(cx)?;
-        match this.inner.as_mut() {
-            Some(inner) => Pin::new(inner).poll_flush(cx),
-            None => Poll::Ready(Ok(())),
+        if let Some(inner) = this.inner.as_mut()
+            && let Poll::Pending = Pin::new(inner).poll_flush(cx)?
+        {
+            this.set_unflushed(true);
+            return Poll::Pending;
         }
+        // tokio-postgres flushes after all that it had to write, and its buffer is empty by then.
+        this.set_unflushed(false);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

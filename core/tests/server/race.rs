@@ -14,17 +14,17 @@ use leakpool::{CancelHandle, CheckoutId, Connection, ErrorCode, Pool};
 use crate::support::*;
 
 /// xorshift64*: enough to shuffle.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
     }
 
-    async fn a_moment(&mut self) {
+    pub async fn a_moment(&mut self) {
         for _ in 0..self.below(12) {
             tokio::task::yield_now().await;
         }

@@ -131,10 +131,10 @@ pub(super) fn stamp(slot: &Slot, touch: Touch<'_>, now: Nanos) {
                 }
                 stamps.set_sql(Some(Arc::from(cut(sql))), now);
             }
-            traffic.effectful = 1;
+            traffic.outstanding = 1;
         }
         Touch::Idle(status) => {
-            traffic.effectful = 0;
+            traffic.outstanding = 0;
             traffic.transaction = status;
         }
     }

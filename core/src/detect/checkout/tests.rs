@@ -38,12 +38,13 @@ fn the_state_word_keeps_every_part() {
 fn the_traffic_word_keeps_every_part_and_tells_the_activity() {
     use TransactionStatus::{Failed, Idle, InTransaction};
     for transaction in [Idle, InTransaction, Failed] {
-        for effectful in [0, 1, u32::MAX] {
-            for bits in 0..16 {
+        for outstanding in [0, 1, u32::MAX] {
+            for bits in 0..32 {
                 let traffic = Traffic {
                     transaction,
-                    effectful,
-                    copy_in: bits & 1 != 0,
+                    outstanding,
+                    awaits_client: bits & 1 != 0,
+                    sending: bits & 16 != 0,
                     unread: bits & 2 != 0,
                     listening: bits & 4 != 0,
                     answered: bits & 8 != 0,
@@ -54,13 +55,12 @@ fn the_traffic_word_keeps_every_part_and_tells_the_activity() {
                     InTransaction => Activity::IdleInTransaction,
                     Failed => Activity::IdleInFailedTransaction,
                 };
-                let activity = match (traffic.copy_in, effectful, traffic.unread) {
-                    (true, ..) | (_, 1.., true) => Activity::Stalled,
-                    (false, 1.., false) => Activity::Executing,
-                    (false, 0, _) => idle,
+                let activity = match (traffic.awaits_client, traffic.sending, outstanding, traffic.unread) {
+                    (_, _, 1.., true) | (true, false, ..) => Activity::Stalled,
+                    (_, true, ..) | (false, _, 1.., false) => Activity::Executing,
+                    (false, false, 0, _) => idle,
                 };
                 assert_eq!(traffic.activity(), activity);
-                assert_eq!(traffic.is_clean(), activity == Activity::Idle);
             }
         }
     }

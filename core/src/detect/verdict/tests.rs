@@ -8,13 +8,14 @@ const LIMITS: Limits = Limits { threshold: 30, max_held: 300, force_after: 200, 
 
 const EXECUTING: Traffic = Traffic {
     transaction: TransactionStatus::Idle,
-    effectful: 1,
-    copy_in: false,
+    outstanding: 1,
+    awaits_client: false,
+    sending: false,
     unread: false,
     listening: false,
     answered: false,
 };
-const IDLE: Traffic = Traffic { effectful: 0, ..EXECUTING };
+const IDLE: Traffic = Traffic { outstanding: 0, ..EXECUTING };
 
 /// A checkout acquired at `START` and never used.
 fn unused() -> Facts {
@@ -44,7 +45,7 @@ fn every_verdict_at_its_boundary() {
     let force = Some(RevokeReason::Unused);
     let in_transaction = Traffic { transaction: TransactionStatus::InTransaction, ..IDLE };
     let failed = Traffic { transaction: TransactionStatus::Failed, ..IDLE };
-    let copying = Traffic { copy_in: true, effectful: 0, ..EXECUTING };
+    let copying = Traffic { awaits_client: true, outstanding: 0, ..EXECUTING };
     let unread = Traffic { unread: true, ..EXECUTING };
     let listening = Traffic { listening: true, ..IDLE };
     let expects = |expected, facts| Facts { expected, ..facts };
@@ -203,7 +204,7 @@ fn nobody_is_looked_at_too_late() {
             for force_after in [0, 25, 50] {
                 for force_busy in [false, true] {
                     let limits = Limits { threshold, max_held, force_after, force_busy };
-                    for (effectful, unread, listening) in [
+                    for (outstanding, unread, listening) in [
                         (0, false, false),
                         (1, false, false),
                         (1, true, false),
@@ -212,7 +213,7 @@ fn nobody_is_looked_at_too_late() {
                     ] {
                         for expected in [0, 5, 45] {
                             for last in [0, 7, 33] {
-                                let traffic = Traffic { effectful, unread, listening, ..IDLE };
+                                let traffic = Traffic { outstanding, unread, listening, ..IDLE };
                                 let facts = Facts { traffic, expected, ..executing(last) };
                                 for now in (START + last..START + 80).step_by(3) {
                                     looked += 1;
@@ -236,7 +237,7 @@ fn not_too_late(facts: &Facts, limits: &Limits, now: Nanos, ends: Nanos) {
         assert!(!is_due(&before, &after), "{facts:?} {limits:?}: {before:?} at {now}, {after:?} at {time}");
     }
     // The statement ends, or `UNLISTEN` is used, at any moment before the next look.
-    let ended = Traffic { effectful: 0, unread: false, listening: false, ..facts.traffic };
+    let ended = Traffic { outstanding: 0, unread: false, listening: false, ..facts.traffic };
     if ended == facts.traffic || before.revoke.is_some() {
         return; // Taken back now, or (`exhausted`) looked at whenever somebody waits.
     }

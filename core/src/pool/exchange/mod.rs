@@ -46,7 +46,7 @@ use self::encode::Batch;
 use self::plan::{First, Plan, Undo};
 use self::reader::{Origin, Reader};
 use self::transport::{PIECES, Request};
-use super::connection::{Connection, force_released};
+use super::connection::{Connection, not_sent_and_force_released};
 use super::control::Control;
 use super::tombstone;
 use crate::detect::checkout::TransactionStatus;
@@ -337,7 +337,7 @@ impl<'a> Exchange<'a> {
         shared.process.check(&shared.name)?;
         if let Some(revocation) = control.revocation.get() {
             tombstone::late_use(control, revocation, 1);
-            return Err(force_released(revocation));
+            return Err(not_sent_and_force_released(revocation));
         }
         if control.is_ended() {
             return Err(Error::new(

@@ -14,7 +14,7 @@ use super::transport::Chunk;
 use super::values::RowBlock;
 use crate::detect::checkout::{CheckoutId, State, TransactionStatus};
 use crate::error::{Error, ErrorCode, Result};
-use crate::pool::connection::force_released;
+use crate::pool::connection::{not_sent_and_force_released, sent_and_force_released};
 use crate::pool::control::Control;
 use crate::pool::failure::{self, Phase};
 use crate::pool::protocol::back;
@@ -30,7 +30,7 @@ impl Origin {
     /// An error of the server. What it says after a revoke (a cancel, a shut down socket) is the revoke's doing.
     pub(crate) fn failed(&self, fields: Fields) -> Error {
         match self.control.revocation.get() {
-            Some(revocation) => force_released(revocation),
+            Some(revocation) => sent_and_force_released(revocation),
             None => {
                 failure::exchange_error(ServerError(fields), &self.control.peer.to_string(), Phase::InUse)
             }
@@ -38,9 +38,11 @@ impl Origin {
     }
 
     /// The answer ended before its end.
-    pub(crate) fn lost(&self) -> Error {
-        if let Some(revocation) = self.control.revocation.get() {
-            return force_released(revocation);
+    pub(crate) fn lost(&self, sent: bool) -> Error {
+        match self.control.revocation.get() {
+            Some(revocation) if sent => return sent_and_force_released(revocation),
+            Some(revocation) => return not_sent_and_force_released(revocation),
+            None => {}
         }
         let word = self.control.slot.word();
         let held = word.state == State::Held && word.generation == self.id.generation();
@@ -75,6 +77,8 @@ pub(crate) struct Reader {
     /// `None` once the answer is over.
     replies: Option<mpsc::Receiver<Chunk>>,
     rest: Bytes,
+    /// False once it is known that the request did not get its turn.
+    sent: bool,
     /// The first error, told once the ReadyForQuery is here: the session's status is right by then.
     pub(crate) failure: Option<Error>,
     /// How many characters the SQL has in front that its author does not know of.
@@ -93,7 +97,8 @@ pub(crate) enum Read {
 
 impl Reader {
     pub(crate) fn new(origin: Origin, replies: mpsc::Receiver<Chunk>) -> Reader {
-        Reader { origin, replies: Some(replies), rest: Bytes::new(), failure: None, shift: 0, status: None }
+        let (rest, failure, status) = (Bytes::new(), None, None);
+        Reader { origin, replies: Some(replies), rest, sent: true, failure, shift: 0, status }
     }
 
     pub(crate) fn shifted(self, shift: u32) -> Reader {
@@ -117,6 +122,11 @@ impl Reader {
         }
     }
 
+    fn take(&mut self, chunk: Chunk) {
+        self.sent &= !chunk.is_refusal();
+        self.rest = chunk.messages;
+    }
+
     fn over(&mut self) -> Read {
         self.give_up();
         Read::Over(self.failure.take().map_or(Ok(()), Err))
@@ -128,9 +138,9 @@ impl Reader {
             let Some((tag, body)) = decode::message(&mut self.rest) else {
                 let Some(replies) = self.replies.as_mut() else { return Poll::Ready(Read::Over(Ok(()))) };
                 match ready!(Pin::new(replies).poll_next(cx)) {
-                    Some(Chunk { messages }) => self.rest = messages,
+                    Some(chunk) => self.take(chunk),
                     None => {
-                        let lost = self.origin.lost();
+                        let lost = self.origin.lost(self.sent);
                         // A last word of the server (an administrator's shutdown) says more than the end itself.
                         if lost.code() != ErrorCode::ConnectionLost {
                             self.failure = None;
@@ -178,7 +188,7 @@ impl Reader {
             && let Some(replies) = self.replies.as_mut()
         {
             match ready!(Pin::new(replies).poll_next(cx)) {
-                Some(Chunk { messages }) => self.rest = messages,
+                Some(chunk) => self.take(chunk),
                 // `poll` finds the same, and says what it means.
                 None => break,
             }

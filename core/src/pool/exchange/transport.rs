@@ -30,6 +30,15 @@ pub(crate) struct Chunk {
     pub(crate) messages: Bytes,
 }
 
+impl Chunk {
+    /// Says that the request did not get its turn, and will not.
+    pub(crate) const REFUSAL: Chunk = Chunk { messages: Bytes::new() };
+
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.messages.is_empty()
+    }
+}
+
 /// The request whose turn it is.
 pub(crate) struct Active {
     pub(crate) pending: Bytes,
@@ -49,6 +58,16 @@ impl Active {
     pub(crate) fn abandon(&mut self) {
         self.more = None;
         self.replies = None;
+    }
+
+    /// Somebody waits for its answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.replies.as_ref().is_some_and(|replies| !replies.is_closed())
+    }
+
+    /// More may come to be sent.
+    pub(crate) fn has_more(&self) -> bool {
+        self.more.is_some()
     }
 
     /// More to send: `Ready(None)` if nothing more will come.

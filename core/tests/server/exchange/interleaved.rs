@@ -247,21 +247,54 @@ async fn the_end_of_a_session_is_told() {
     assert_eq!(e.code(), ErrorCode::ConnectionLost);
 }
 
+/// As `client.query(…); client.release()` in a host: who still waits gets the answer, and the next holder waits for it.
 #[tokio::test]
-async fn an_answer_that_outlives_its_checkout_blocks_nobody() {
+async fn what_is_waited_for_is_answered_after_the_release() {
+    let watcher = observer().await;
+    table(&watcher, "asked_before").await;
+    let (pool, clock) = on_manual_clock(|b| b.max_size(1));
+    let held = pool.acquire().await.unwrap();
+    let pid = held.backend_pid();
+    let mut slow = held.exchange().simple("SELECT pg_sleep(0.3)").unwrap();
+    let mut rows_of_it =
+        held.exchange().simple("SELECT repeat('x', 1000) FROM generate_series(1, 20000)").unwrap();
+    let mut queued = held.exchange().simple("INSERT INTO asked_before VALUES (1)").unwrap();
+    drop(held);
+    assert_eq!(pool.status().returning, 1);
+    // It is at work: the time that a return may take has not begun.
+    clock.advance(pool.options().reset_timeout * 2);
+    let next = tokio::spawn(pool.acquire());
+    assert_eq!(value(&slow.collect().await.unwrap()[0]), "");
+    assert_eq!(rows_of_it.collect().await.unwrap()[0].rows.len(), 20000);
+    queued.collect().await.unwrap();
+    let next = next.await.unwrap().unwrap();
+    assert_eq!(next.backend_pid(), pid);
+    assert_eq!(rows(&watcher, "asked_before").await, 1);
+    // Nobody reads what has been asked for: the session is not kept for that.
+    let mut unread =
+        next.exchange().simple("SELECT repeat('x', 1000) FROM generate_series(1, 200000)").unwrap();
+    assert!(unread.next().await.is_some());
+    eventually("it is stalled", || pool.checkouts()[0].activity == leakpool::Activity::Stalled).await;
+    drop(next);
+    clock.advance(pool.options().reset_timeout + std::time::Duration::from_millis(1));
+    let other = pool.acquire().await.unwrap();
+    assert_ne!(other.backend_pid(), pid);
+    assert!(unread.collect().await.is_err());
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_waits_for_blocks_nobody() {
     let pool = builder().max_size(1).build().unwrap();
     let held = pool.acquire().await.unwrap();
     let pid = held.backend_pid();
     let mut answers =
         held.exchange().simple("SELECT repeat('x', 1000) FROM generate_series(1, 20000)").unwrap();
     assert!(answers.next().await.is_some());
-    let mut queued = held.exchange().simple("CREATE TABLE never_made (i int)").unwrap();
-    drop(held);
+    let queued = held.exchange().simple("CREATE TABLE never_made (i int)").unwrap();
+    drop((answers, queued, held));
     let next = pool.acquire().await.unwrap();
     assert_eq!(next.backend_pid(), pid, "the same session, read to its end");
     still_works(&next).await;
-    assert_eq!(answers.collect().await.unwrap_err().code(), ErrorCode::AlreadyReleased);
-    assert_eq!(queued.collect().await.unwrap_err().code(), ErrorCode::AlreadyReleased);
     let made =
         ask(next.exchange(), "SELECT count(*) FROM pg_class WHERE relname = 'never_made'").await.unwrap();
     assert_eq!(value(&made), "0");
@@ -301,5 +334,20 @@ async fn a_force_release_at_any_moment_is_told_as_one() {
         let e = busy.await.unwrap();
         assert_eq!(e.code(), ErrorCode::ForceReleased, "{e}");
         assert_eq!(e.detail::<leakpool::Revocation>().unwrap().checkout, id);
+    }
+}
+
+/// A request that waits behind what tokio-postgres has sent for itself is in flight, too.
+#[tokio::test]
+async fn what_waits_for_its_turn_is_answered_after_the_release() {
+    let pool = builder().max_size(1).build().unwrap();
+    for round in 0..200 {
+        let held = pool.acquire().await.unwrap();
+        let statement = held.prepare("SELECT 1").await.unwrap();
+        // A batch of Close and Sync.
+        drop(statement);
+        let mut asked = held.exchange().simple(&format!("SELECT {round}")).unwrap();
+        drop(held);
+        assert_eq!(value(&asked.collect().await.unwrap()[0]), round.to_string());
     }
 }
