@@ -246,8 +246,10 @@ pub(crate) struct Traffic {
     pub(crate) sending: bool,
     /// The client has stopped reading an unfinished result.
     pub(crate) unread: bool,
-    /// A `LISTEN` was seen since the last reset.
+    /// A `LISTEN` was seen since the last reset, or a notification.
     pub(crate) listening: bool,
+    /// Something ran since then that may have listened without a word.
+    pub(crate) may_listen: bool,
     /// The one request that is outstanding has had its last answer; only its ReadyForQuery is to come.
     pub(crate) answered: bool,
 }
@@ -265,6 +267,7 @@ impl Traffic {
             | (u64::from(self.listening) << 4)
             | (u64::from(self.answered) << 5)
             | (u64::from(self.sending) << 6)
+            | (u64::from(self.may_listen) << 7)
             | (u64::from(self.outstanding) << 32)
     }
 
@@ -280,8 +283,14 @@ impl Traffic {
             listening: raw & 16 != 0,
             answered: raw & 32 != 0,
             sending: raw & 64 != 0,
+            may_listen: raw & 128 != 0,
             outstanding: (raw >> 32) as u32,
         }
+    }
+
+    /// The session hears notifications, or may: it is not lent to anybody else like that.
+    pub(crate) fn may_hear(self) -> bool {
+        self.listening || self.may_listen
     }
 
     /// What the session is doing. Idle means that the server owes nothing and no byte is on its way to it.

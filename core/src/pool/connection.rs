@@ -4,17 +4,15 @@ use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::ops::{ControlFlow, Deref, DerefMut};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Wake};
+use std::task::Wake;
 
 use deadpool_postgres::ClientWrapper;
-use futures_core::Stream;
-use tokio::sync::mpsc;
-use tokio_postgres::Notification;
 
 use super::control::{BoxedClient, Control};
+use super::notifications::Notifications;
 use super::failure::{FORCE_RELEASED, Phase, server_error};
 use super::shared::Shared;
 use super::tombstone;
@@ -22,9 +20,6 @@ use crate::config::Reset;
 use crate::detect::checkout::{CheckoutId, Flags, State, TransactionStatus, Word};
 use crate::detect::event::{RemoveReason, Revocation};
 use crate::error::{Error, ErrorCode, Result};
-
-/// How many notifications wait for a slow reader before it loses some.
-const NOTIFICATIONS: usize = 1024;
 
 /// A connection, lent to you until it is dropped or released.
 ///
@@ -110,11 +105,12 @@ impl Connection {
 
     /// The notifications that arrive on this connection from now on, for the channels that it `LISTEN`s to.
     pub fn notifications(&self) -> Notifications {
-        let (sender, receiver) = mpsc::channel(NOTIFICATIONS);
-        if !self.control.is_ended() {
-            self.control.listeners.lock().push(sender);
+        let notifications = self.control.listeners.add();
+        // The end of the session lets all of them go, and looks at them after it is one.
+        if self.control.is_ended() {
+            self.control.listeners.let_go();
         }
-        Notifications { receiver }
+        notifications
     }
 
     /// Returns the connection. The same as dropping it, for those who want to say so.
@@ -164,7 +160,7 @@ impl Connection {
             mem::forget((client, control));
             return self.shared.process.check(&self.shared.name);
         }
-        self.control.listeners.lock().clear();
+        self.control.listeners.let_go();
         let detector = &self.shared.detector;
         let now = detector.now();
         let mut client = Some(client);
@@ -187,7 +183,7 @@ impl Connection {
             })
         } else if control.settles()
             && control.seen().status() == TransactionStatus::Idle
-            && !control.traffic().listening
+            && !control.traffic().may_hear()
             && !control.doubtful_cancel.load(Ordering::SeqCst)
             && self.shared.reset != Reset::Session
         {
@@ -361,27 +357,5 @@ impl CancelHandle {
 impl fmt::Debug for CancelHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CancelHandle").field(&self.id).finish()
-    }
-}
-
-/// Notifications of one connection, in order. Ends with the checkout or the session. A reader that leaves more
-/// than 1,024 waiting loses the later ones.
-#[derive(Debug)]
-pub struct Notifications {
-    receiver: mpsc::Receiver<Notification>,
-}
-
-impl Notifications {
-    /// The next one; `None` when there will be no more.
-    pub async fn recv(&mut self) -> Option<Notification> {
-        self.receiver.recv().await
-    }
-}
-
-impl Stream for Notifications {
-    type Item = Notification;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Notification>> {
-        self.get_mut().receiver.poll_recv(cx)
     }
 }

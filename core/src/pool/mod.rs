@@ -18,7 +18,10 @@ pub(crate) mod failure;
 mod in_flight;
 mod manager;
 mod names;
+mod notifications;
+mod parameters;
 mod protocol;
+mod reset;
 mod revoke;
 mod session;
 mod shared;
@@ -59,8 +62,9 @@ use acquire::Wish;
 use shared::Shared;
 
 pub use builder::PoolBuilder;
-pub use connection::{CancelHandle, Connection, Notifications};
+pub use connection::{CancelHandle, Connection};
 pub use failure::FORCE_RELEASED;
+pub use notifications::Notifications;
 pub use session::Session;
 pub use transaction::OwnedTransaction;
 

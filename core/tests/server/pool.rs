@@ -41,8 +41,8 @@ async fn the_next_holder_hears_nothing_of_what_was_listened_to_inside_other_stat
     watcher
         .batch_execute(
             "CREATE OR REPLACE PROCEDURE pool_listen_p() LANGUAGE plpgsql AS $$ BEGIN LISTEN inside; END $$;
-             CREATE OR REPLACE FUNCTION pool_listen_f() RETURNS int LANGUAGE plpgsql AS
-             $$ BEGIN LISTEN inside; RETURN 1; END $$",
+             CREATE OR REPLACE PROCEDURE pool_listen_q() LANGUAGE plpgsql AS
+             $$ BEGIN LISTEN inside; COMMIT; RAISE 'no'; END $$",
         )
         .await
         .unwrap();
@@ -69,6 +69,13 @@ async fn the_next_holder_hears_nothing_of_what_was_listened_to_inside_other_stat
         let held = pool.acquire().await.unwrap();
         held.batch_execute("LISTEN inside").await.unwrap();
         held.batch_execute(sql).await.unwrap();
+        drop(held);
+        assert_eq!(next_hears(&pool).await, 0, "{sql}");
+    }
+    // What has committed before it fails.
+    for sql in ["DO $$ BEGIN LISTEN inside; COMMIT; RAISE 'no'; END $$", "CALL pool_listen_q()"] {
+        let held = pool.acquire().await.unwrap();
+        held.batch_execute(sql).await.unwrap_err();
         drop(held);
         assert_eq!(next_hears(&pool).await, 0, "{sql}");
     }
@@ -112,31 +119,17 @@ async fn a_session_that_turns_out_to_listen_is_not_lent_as_it_is() {
     }
 }
 
-/// How much memory this process has, in pages.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[tokio::test]
-async fn notifications_that_are_dropped_are_gone_at_once() {
+async fn notifications_that_are_dropped_take_nothing_from_the_others() {
     let pool = builder().max_size(1).build().unwrap();
     let held = pool.acquire().await.unwrap();
-    let before = resident();
-    for _ in 0..100_000 {
-        drop(held.notifications());
-    }
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 10_000, "{grown} pages for what was dropped");
-    // What is left hears as before.
-    let (mut a, mut b, c) = (held.notifications(), held.notifications(), held.notifications());
-    drop(c);
+    let (mut a, b, mut c) = (held.notifications(), held.notifications(), held.notifications());
+    drop(b);
     held.batch_execute("LISTEN at_once; NOTIFY at_once, 'x'").await.unwrap();
     assert_eq!(a.next().await.unwrap().payload(), "x");
-    assert_eq!(b.next().await.unwrap().payload(), "x");
+    assert_eq!(c.next().await.unwrap().payload(), "x");
     drop(held);
     assert!(a.next().await.is_none(), "they end with the checkout");
-    drop((a, b));
 }
 
 #[tokio::test]
