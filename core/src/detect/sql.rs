@@ -99,6 +99,28 @@ fn rewrite(sql: &str, all: bool) -> String {
     out
 }
 
+/// True for a statement that ends a transaction without saying that it rolls back: COMMIT, END, PREPARE TRANSACTION.
+pub(crate) fn commits(sql: &str) -> bool {
+    let (first, rest) = first_word(sql);
+    let is = |word: &str, name: &str| word.eq_ignore_ascii_case(name);
+    is(first, "commit") || is(first, "end") || (is(first, "prepare") && is(first_word(rest).0, "transaction"))
+}
+
+/// The word at the beginning, behind white space and comments (empty if something else stands there), and what follows.
+fn first_word(sql: &str) -> (&str, &str) {
+    let mut rest = sql.trim_start();
+    loop {
+        let skipped = if rest.starts_with("--") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            comment_end(rest)
+        } else {
+            return rest.split_at(rest.bytes().take_while(|b| is_word(*b)).count());
+        };
+        rest = rest[skipped..].trim_start();
+    }
+}
+
 fn is_word_start(b: u8) -> bool {
     b.is_ascii_alphabetic() || b == b'_' || b >= 0x80
 }

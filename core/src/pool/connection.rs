@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Wake;
 
-use deadpool_postgres::ClientWrapper;
+use deadpool_postgres::{ClientWrapper, Transaction, TransactionBuilder};
 
 use super::control::{BoxedClient, Control};
-use super::notifications::Notifications;
 use super::failure::{FORCE_RELEASED, Phase, server_error};
+use super::identity;
+use super::notifications::Notifications;
 use super::shared::Shared;
 use super::tombstone;
 use crate::config::Reset;
@@ -27,6 +28,9 @@ use crate::error::{Error, ErrorCode, Result};
 /// `transaction()`, COPY, pipelining and prepared statements work as they do there. (`GenericClient` of
 /// deadpool-postgres is sealed: where one is asked for, pass `&**connection`, which is a `tokio_postgres::Client`.)
 ///
+/// Leave the client where it is: a handle that was dereferenced mutably and comes back with another client inside (by
+/// `mem::swap`, say) ends its session.
+///
 /// If leakpool takes the connection back, every later use is a database error with SQLSTATE
 /// [`FORCE_RELEASED`](crate::FORCE_RELEASED) that says when, why and from which line;
 /// [`error`](Connection::error) makes it an [`Error`] with [`ErrorCode::ForceReleased`].
@@ -37,6 +41,8 @@ use crate::error::{Error, ErrorCode, Result};
 pub struct Connection {
     /// `None` only once released.
     client: Option<BoxedClient>,
+    /// It was dereferenced mutably: another client may be inside.
+    exposed: bool,
     control: Arc<Control>,
     id: CheckoutId,
     shared: Arc<Shared>,
@@ -49,7 +55,7 @@ impl Connection {
         id: CheckoutId,
         shared: Arc<Shared>,
     ) -> Connection {
-        Connection { client: Some(client), control, id, shared }
+        Connection { client: Some(client), exposed: false, control, id, shared }
     }
 
     /// The id of this checkout.
@@ -65,6 +71,33 @@ impl Connection {
     /// Why the connection was taken away from this handle; `None` as long as it was not.
     pub fn revocation(&self) -> Option<Arc<Revocation>> {
         self.control.revocation.get().cloned()
+    }
+
+    /// Begins a transaction, as [`ClientWrapper::transaction`] does: `commit` of one that has failed is tokio-postgres's,
+    /// and says nothing. ([`Pool::begin`](crate::Pool::begin) gives one that does.)
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn transaction(&mut self) -> Result<Transaction<'_>, tokio_postgres::Error> {
+        self.client_mut().transaction().await
+    }
+
+    /// A transaction with settings, as [`ClientWrapper::build_transaction`] makes it.
+    pub fn build_transaction(&mut self) -> TransactionBuilder<'_> {
+        self.client_mut().build_transaction()
+    }
+
+    fn client_mut(&mut self) -> &mut ClientWrapper {
+        match &mut self.client {
+            Some(client) => client,
+            None => unreachable_released(),
+        }
+    }
+
+    /// True if the client inside is certainly that of this session.
+    fn is_intact(&self, client: &ClientWrapper) -> bool {
+        let mine = self.control.key();
+        !self.exposed || (mine != (0, 0) && identity::key(client) == Some(mine))
     }
 
     /// For hosts: no statement is under way, and [`transaction_status`](Connection::transaction_status) is not about to
@@ -163,6 +196,9 @@ impl Connection {
         self.control.listeners.let_go();
         let detector = &self.shared.detector;
         let now = detector.now();
+        if !self.is_intact(&client) {
+            return self.give_back_another(client);
+        }
         let mut client = Some(client);
         let outcome = if control.is_ended() || client.as_ref().is_some_and(|c| c.is_closed()) {
             detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
@@ -217,6 +253,20 @@ impl Connection {
         // taken away is to be cancelled before that.
         drop(client);
         outcome
+    }
+
+    /// The client inside is that of another session, or of nobody knows which: this session ends, whoever has its own
+    /// client, and so does that of the client.
+    #[cold]
+    fn give_back_another(&self, client: BoxedClient) -> Result<()> {
+        let (control, detector) = (&self.control, &self.shared.detector);
+        let outcome = detector.release(&control.slot, self.id, State::Ended, detector.now()).map(|()| {
+            control.leave_pool();
+            control.end_session();
+            control.removed(RemoveReason::Broken);
+        });
+        drop(client);
+        outcome.or_else(|word| self.late_release(word))
     }
 
     /// A cancel was asked for at the very moment of the release, and saw the checkout still held: it may be on its
@@ -285,10 +335,8 @@ impl Deref for Connection {
 
 impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut ClientWrapper {
-        match &mut self.client {
-            Some(client) => client,
-            None => unreachable_released(),
-        }
+        self.exposed = true;
+        self.client_mut()
     }
 }
 

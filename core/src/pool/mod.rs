@@ -15,6 +15,7 @@ mod driver;
 mod establish;
 pub mod exchange;
 pub(crate) mod failure;
+mod identity;
 mod in_flight;
 mod manager;
 mod names;

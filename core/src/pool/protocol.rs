@@ -244,7 +244,8 @@ mod tests {
         for chunk in bytes.chunks(piece) {
             let mut chunk = chunk;
             while !chunk.is_empty() {
-                let (used, passed) = scanner.feed(chunk, |tag| if tag == front::QUERY { 8 } else { 0 }).unwrap();
+                let (used, passed) =
+                    scanner.feed(chunk, |tag| if tag == front::QUERY { 8 } else { 0 }).unwrap();
                 if let Some(p) = passed {
                     seen.push((p.tag, p.body.to_vec()));
                 }

@@ -42,7 +42,8 @@ async fn an_owned_transaction_that_had_failed_was_not_committed() {
 async fn fail(held: &Connection) {
     held.run("BEGIN", &[]).await.unwrap();
     held.run("SELECT 1/0", &[]).await.unwrap_err();
-    assert_eq!(held.transaction_status(), TransactionStatus::Failed);
+    // The error is told before the ReadyForQuery has come.
+    eventually("it has failed", || held.transaction_status() == TransactionStatus::Failed).await;
 }
 
 #[tokio::test]
@@ -50,7 +51,8 @@ async fn a_commit_by_hand_of_a_transaction_that_had_failed_is_an_error() {
     for cache in [true, false] {
         let pool = builder().max_size(1).statement_cache(cache).build().unwrap();
         let held = pool.acquire().await.unwrap();
-        let commits = ["COMMIT", "commit work;", " -- over\n/* and /* out */ */ End", "PREPARE TRANSACTION 'x'"];
+        let commits =
+            ["COMMIT", "commit work;", " -- over\n/* and /* out */ */ End", "PREPARE TRANSACTION 'x'"];
         for sql in commits {
             fail(&held).await;
             was_rolled_back(held.run(sql, &[]).await, sql);
@@ -65,7 +67,8 @@ async fn a_commit_by_hand_of_a_transaction_that_had_failed_is_an_error() {
         assert_eq!(held.run("COMMIT", &[]).await.unwrap(), 0);
         assert_eq!(held.fetch("COMMIT", &[]).await.unwrap().len(), 0, "only a warning");
         held.run("COMMIT; SELECT 1", &[]).await.expect_err("two statements are still none");
-        held.run("COMMIT", &[&1_i32]).await.expect_err("and it takes no parameters");
+        let e = held.run("COMMIT", &[&1_i32]).await.expect_err("and it takes no parameters");
+        assert_eq!(e.code(), ErrorCode::InvalidArgument, "{e}");
     }
 }
 
