@@ -297,8 +297,8 @@ mod tests {
             assert_eq!(backend_message(&header), Err(Malformed));
             for piece in 1..=5 {
                 let mut scanner = Scanner::backend();
-                let outcome = header.chunks(piece).map(|c| scanner.feed(c, |_| 5).map(|_| ())).collect();
-                assert_eq!(outcome, Err::<(), _>(Malformed), "in pieces of {piece}");
+                let refused = header.chunks(piece).any(|c| scanner.feed(c, |_| 5).is_err());
+                assert!(refused, "in pieces of {piece}");
             }
         }
         for (tag, len, body) in [(b'Z', 5, 1), (b'D', 4, 0), (b'2', 4, 0), (b'~', 8, 4), (b'K', 260, 256)] {
