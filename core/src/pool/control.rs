@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Wake;
 
@@ -16,6 +16,7 @@ use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::cancelling::Cancels;
 use super::connect::Peer;
 use super::exchange::cache::Statements;
 use super::exchange::transport::{Chunk, Request};
@@ -132,9 +133,7 @@ pub(crate) struct Control {
     pub(crate) idle_since: AtomicU64,
     /// Checkouts that `max_uses` still allows; `u64::MAX` = no limit.
     pub(crate) uses_left: AtomicU64,
-    /// Cancel requests on their way: the connection is not lent again before they have arrived, or they would hit
-    /// the next holder's statement.
-    pub(crate) cancels: AtomicUsize,
+    pub(super) cancels: Cancels,
     pub(crate) late_use_told: AtomicBool,
 }
 
@@ -185,7 +184,7 @@ impl Control {
             drains: shared.drains.load(Ordering::SeqCst),
             idle_since: AtomicU64::new(now),
             uses_left: AtomicU64::new(if max_uses == 0 { u64::MAX } else { max_uses }),
-            cancels: AtomicUsize::new(0),
+            cancels: Cancels::default(),
             late_use_told: AtomicBool::new(false),
         });
         let weak: Weak<Control> = Arc::downgrade(&control);
@@ -230,7 +229,7 @@ impl Control {
     }
 
     pub(crate) fn is_being_cancelled(&self) -> bool {
-        self.cancels.load(Ordering::SeqCst) > 0
+        self.cancels.is_any()
     }
 
     pub(crate) fn is_ended(&self) -> bool {

@@ -133,6 +133,37 @@ async fn notifications_that_are_dropped_take_nothing_from_the_others() {
 }
 
 #[tokio::test]
+async fn one_cancel_is_on_its_way_however_often_it_is_asked_for() {
+    let proxy = crate::proxy::Proxy::start();
+    let pool = Pool::builder().dsn(&proxy.url()).max_size(1).build().unwrap();
+    let held = pool.acquire().await.unwrap();
+    let cancel = held.cancel_handle();
+    let running = tokio::spawn(async move {
+        let outcome = held.batch_execute("SELECT pg_sleep(600)").await.map_err(|e| held.error(e));
+        (held, outcome)
+    });
+    eventually("it runs", || pool.checkouts()[0].activity == Activity::Executing).await;
+    proxy.hold_requests(true);
+    let before = proxy.connections();
+    for _ in 0..20_000 {
+        cancel.cancel().unwrap();
+    }
+    eventually("it is on its way", || proxy.connections() > before).await;
+    for _ in 0..20_000 {
+        cancel.cancel().unwrap();
+    }
+    proxy.hold_requests(false);
+    let (held, outcome) = running.await.unwrap();
+    assert_eq!(outcome.unwrap_err().sqlstate(), Some("57014"));
+    eventually("it has arrived", || !held.is_being_cancelled()).await;
+    // The one of before the first had gone, and one for all that were asked for meanwhile.
+    assert!(proxy.connections() <= before + 2, "{} connections", proxy.connections() - before);
+    held.batch_execute("SELECT 1").await.unwrap();
+    drop(held);
+    pool.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn copy_pipelining_and_transactions_work_through_the_handle() {
     let pool = builder().max_size(1).build().unwrap();
     let mut held = pool.acquire().await.unwrap();
