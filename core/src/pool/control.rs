@@ -106,6 +106,8 @@ pub(crate) struct Control {
     pub(crate) awaited: AtomicBool,
     /// The task has ended: there is no session any more.
     pub(crate) ended: AtomicBool,
+    /// It is the pool's: the attempt to connect that made it has won. Before, nobody hears of it.
+    admitted: AtomicBool,
     /// Counted among the tasks that a close waits for.
     counted: AtomicBool,
     /// True while the observer waits for the server; false while the client does not read what is there.
@@ -168,6 +170,7 @@ impl Control {
             doubtful_cancel: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            admitted: AtomicBool::new(false),
             counted: AtomicBool::new(false),
             read_blocked: AtomicBool::new(false),
             key: AtomicU64::new(0),
@@ -423,6 +426,9 @@ impl Control {
         drop(self.socket.lock().take());
         self.listeners.lock().clear();
         self.drop_requests();
+        if !self.admitted.load(Ordering::SeqCst) {
+            return self.session_ended();
+        }
         if self.detector.lost(&self.slot) {
             self.leave_pool();
             self.removed(RemoveReason::Lost);
@@ -439,6 +445,11 @@ impl Control {
             ));
         }
         self.session_ended();
+    }
+
+    /// The session is the pool's from here on.
+    pub(crate) fn admit(&self) {
+        self.admitted.store(true, Ordering::SeqCst);
     }
 
     /// There is a task now that drives the session.
