@@ -89,6 +89,8 @@ pub(crate) struct Detector {
     order: Mutex<()>,
     /// Acquires that wait for a connection that others hold.
     pub(crate) waiting: AtomicUsize,
+    /// Places that have become free for one of them, and have not reached him yet.
+    on_their_way: AtomicUsize,
     /// `max_size` of the pool, for utilization; zero = unknown.
     pub(crate) capacity: AtomicUsize,
     pub(crate) reset_timeout: AtomicU64,
@@ -150,6 +152,7 @@ impl Detector {
             sweeper: Mutex::new(Some(sweeper.clone())),
             order: Mutex::new(()),
             waiting: AtomicUsize::new(0),
+            on_their_way: AtomicUsize::new(0),
             capacity: AtomicUsize::new(0),
             reset_timeout: AtomicU64::new(5_000_000_000),
             last_check: AtomicU64::new(0),
@@ -577,9 +580,11 @@ impl Detector {
         }
     }
 
-    /// `force_release_when = exhausted`: as many due checkouts as acquires wait, longest idle first.
+    /// `force_release_when = exhausted`: as many due checkouts as acquires wait, longest idle first; one for each who
+    /// waits, ever: what is on its way to one of them counts.
     fn reclaim_for_waiters(&self, limits: &Limits, policy: &LeakPolicy, now: Nanos) {
-        let waiting = self.waiting.load(Ordering::SeqCst);
+        let on_their_way = self.on_their_way.load(Ordering::SeqCst);
+        let waiting = self.waiting.load(Ordering::SeqCst).saturating_sub(on_their_way);
         if waiting == 0 || policy.force_release_when == ForceReleaseWhen::Due {
             return;
         }
@@ -607,8 +612,18 @@ impl Detector {
         }
     }
 
-    pub(crate) fn waiting_ended(&self) {
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    /// One who waited has a place (`served`), or waits no more: a place that was on its way to him goes to the next one.
+    pub(crate) fn waiting_ended(&self, served: bool) {
+        let waiting = self.waiting.fetch_sub(1, Ordering::SeqCst) - 1;
+        let less = |on_their_way: usize| Some(on_their_way.saturating_sub(served.into()).min(waiting));
+        let _ = self.on_their_way.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+    }
+
+    /// A place has become free. If somebody waits, it is on its way to him; he may not know of it for a while.
+    pub(crate) fn place_freed(&self) {
+        let waiting = self.waiting.load(Ordering::SeqCst);
+        let more = |on_their_way: usize| (on_their_way < waiting).then_some(on_their_way + 1);
+        let _ = self.on_their_way.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
     }
 
     fn look_at_utilization(&self, policy: &LeakPolicy) {

@@ -103,10 +103,16 @@ impl Drop for Sweeper {
 
 /// Nobody is judged for the time in which nobody ran. A clock that does not run by itself has not run on meanwhile.
 fn did_not_run(round: &[Weak<dyn Swept>], span: Duration) {
-    if span > OVERSLEPT {
-        for swept in round.iter().filter_map(Weak::upgrade).filter(|s| s.clock().is_real()) {
-            swept.clock().skip(span);
-        }
+    if span <= OVERSLEPT {
+        return;
+    }
+    for swept in round.iter().filter_map(Weak::upgrade) {
+        // A clock may be somebody else's code.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            if swept.clock().is_real() {
+                swept.clock().skip(span);
+            }
+        }));
     }
 }
 
@@ -116,6 +122,22 @@ fn late(due: &mut Instant) -> Duration {
     let late = now.saturating_duration_since(*due);
     *due = now;
     late
+}
+
+/// One detector's share of a round. Returns how long it may sleep then.
+fn sweep_one(swept: &dyn Swept, round: &[Weak<dyn Swept>], due: &mut Instant) -> Option<Duration> {
+    // A stop may hit a round, too. Everybody is judged by a time that was read before this look at how late it is, so
+    // that no stop comes in between.
+    let now = loop {
+        let now = swept.clock().now();
+        let late = late(due);
+        if late <= OVERSLEPT {
+            break now;
+        }
+        did_not_run(round, late);
+    };
+    let next = swept.sweep(now).filter(|_| swept.clock().is_real())?;
+    Some(Duration::from_nanos(next.saturating_sub(swept.clock().now())))
 }
 
 fn run(shared: &Shared) {
@@ -137,23 +159,13 @@ fn run(shared: &Shared) {
         let mut sleep: Option<Duration> = None;
         for weak in &round {
             let Some(swept) = weak.upgrade() else { continue };
-            // A stop may hit a round, too. Everybody is judged by a time that was read before this look at how late
-            // it is, so that no stop comes in between.
-            let now = loop {
-                let now = swept.clock().now();
-                let late = late(&mut due);
-                if late <= OVERSLEPT {
-                    break now;
-                }
-                did_not_run(&round, late);
-            };
-            // A panic in one round must not end detection for everybody.
-            let next = catch_unwind(AssertUnwindSafe(|| swept.sweep(now))).unwrap_or_else(|_| {
+            // A panic in one round, or in a clock that is somebody else's code, must not end detection for everybody.
+            let one = AssertUnwindSafe(|| sweep_one(&*swept, &round, &mut due));
+            let until = catch_unwind(one).unwrap_or_else(|_| {
                 tracing::error!(target: "leakpool", "a round of the leak sweeper panicked; it goes on");
-                Some(now + 1_000_000_000)
+                Some(Duration::from_secs(1))
             });
-            if let Some(next) = next.filter(|_| swept.clock().is_real()) {
-                let until = Duration::from_nanos(next.saturating_sub(swept.clock().now()));
+            if let Some(until) = until {
                 sleep = Some(sleep.map_or(until, |s| s.min(until)));
             }
         }

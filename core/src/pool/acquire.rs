@@ -1,15 +1,16 @@
 //! Acquiring: an idle connection, one that comes back, or a new one, within one deadline.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::Object;
 
 use super::connection::Connection;
-use super::establish;
-use super::manager::Manager;
-use super::shared::{Counted, Place, Shared, closed};
+use super::establish::Making;
+use super::manager::{Conn, Manager};
+use super::shared::{Place, Shared, closed};
+use super::timing::Timing;
 use crate::clock::{Nanos, nanos};
 use crate::detect::Beginning;
 use crate::detect::event::{AcquirePhase, EventData, Exhausted, RemoveReason};
@@ -23,18 +24,58 @@ use crate::monitor::diagnosis::{Shortage, diagnose};
 const SETTLING: Duration = Duration::from_millis(2);
 
 /// An acquire that waits for a connection that others hold.
-struct Waiting<'a>(&'a Shared);
+struct Waiting<'a> {
+    shared: &'a Shared,
+    served: bool,
+}
 
 impl<'a> Waiting<'a> {
     pub(super) fn begin(shared: &'a Shared) -> Waiting<'a> {
         shared.detector.waiting_began();
-        Waiting(shared)
+        Waiting { shared, served: false }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.detector.waiting_ended();
+        self.shared.detector.waiting_ended(self.served);
+    }
+}
+
+/// An acquire that is not over at once. A close waits for those that had come before it.
+struct Acquiring<'a>(&'a Shared);
+
+impl<'a> Acquiring<'a> {
+    fn begin(shared: &'a Shared) -> Acquiring<'a> {
+        shared.acquiring.fetch_add(1, Ordering::SeqCst);
+        Acquiring(shared)
+    }
+}
+
+impl Drop for Acquiring<'_> {
+    fn drop(&mut self) {
+        self.0.acquiring.fetch_sub(1, Ordering::SeqCst);
+        if self.0.is_closed() {
+            self.0.timing.changed.notify_waiters();
+        }
+    }
+}
+
+/// One more that connects, as long as there is a pool to count it.
+struct Connecting(Weak<Shared>);
+
+impl Connecting {
+    fn begin(shared: Arc<Shared>) -> Connecting {
+        shared.connecting.fetch_add(1, Ordering::SeqCst);
+        Connecting(Arc::downgrade(&shared))
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.connecting.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -51,6 +92,66 @@ pub(crate) struct Wish {
 pub(super) struct Made {
     pub(super) object: Option<Object<Manager>>,
     pub(super) place: Place,
+}
+
+/// What making a connection needs. It does not keep the pool: a pool that is dropped ends it.
+pub(super) struct Attempt {
+    pool: Weak<Shared>,
+    timing: Timing,
+}
+
+impl Attempt {
+    /// The pool is over, or gone.
+    fn is_for_nothing(&self) -> bool {
+        self.pool.upgrade().is_none_or(|shared| shared.is_over())
+    }
+
+    /// Makes a connection. `None` if the deadline, or the end of the pool, came first.
+    async fn connect(&self, deadline: Nanos) -> Option<Result<Conn>> {
+        let making = Making::of(&*self.pool.upgrade()?);
+        tokio::select! {
+            made = making.connect() => Some(made),
+            () = self.timing.until(deadline) => None,
+            () = self.timing.until_so(|| self.is_for_nothing()) => None,
+        }
+    }
+}
+
+/// Makes a connection for a place. `None` if the deadline came first.
+pub(super) async fn make(attempt: Attempt, place: Place, deadline: Nanos) -> Option<Result<Made>> {
+    let _connecting = attempt.pool.upgrade().map(Connecting::begin);
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let started = Instant::now();
+        let made = attempt.connect(deadline).await;
+        let shared = attempt.pool.upgrade()?;
+        if attempt.is_for_nothing() {
+            return Some(Err(closed(&shared.name)));
+        }
+        let error = match made? {
+            Ok(conn) => match shared.made(conn, started) {
+                Some(object) => {
+                    // A timer of idle connections may have to be set.
+                    shared.detector.wake();
+                    return Some(Ok(Made { object, place }));
+                }
+                // An acquire has taken it before us, and needs none of its own any more: we still do.
+                None => continue,
+            },
+            Err(e) => e,
+        };
+        count(&shared.detector.stats.create_errors);
+        // Our own sessions that are still ending count against the server's limit: they make room soon.
+        if error.code() != ErrorCode::ServerConnectionLimit || shared.ending.load(Ordering::SeqCst) == 0 {
+            return Some(Err(error));
+        }
+        *shared.last_error.lock() = Some((Arc::new(error), shared.detector.now()));
+        drop(shared);
+        tokio::select! {
+            () = attempt.timing.sleep(pause) => pause = (pause * 2).min(Duration::from_millis(500)),
+            () = attempt.timing.until(deadline) => return None,
+        }
+    }
 }
 
 impl Shared {
@@ -78,6 +179,11 @@ impl Shared {
     #[inline]
     pub(super) fn unless_closed(&self, connection: Connection) -> Result<Connection> {
         if self.is_closed() { Err(closed(&self.name)) } else { Ok(connection) }
+    }
+
+    /// The same for an acquire that had come before the close, which waits for it, up to its limit.
+    fn unless_over(&self, connection: Connection) -> Result<Connection> {
+        if self.over.load(Ordering::SeqCst) { Err(closed(&self.name)) } else { Ok(connection) }
     }
 
     /// Lends an idle connection, if there is one; the caller holds a permit, which goes with the connection.
@@ -125,6 +231,9 @@ impl Shared {
         if let Some(connection) = self.try_acquire(&mut wish, 0)? {
             return Ok(connection);
         }
+        // Counted first, looked at then: a close either counts this acquire, or is seen here.
+        let _acquiring = Acquiring::begin(&self);
+        self.usable()?;
         let started = self.detector.now();
         let timeout = wish.timeout.unwrap_or_else(|| self.options().acquire_timeout);
         let deadline = if timeout.is_zero() { Nanos::MAX } else { started.saturating_add(nanos(timeout)) };
@@ -132,10 +241,13 @@ impl Shared {
         let place = if self.take_permit() {
             Place::of(&self)
         } else {
-            let _waiting = Waiting::begin(&self);
-            let permit = self.before(deadline, self.permits.acquire()).await;
+            let mut waiting = Waiting::begin(&self);
+            let permit = self.timing.before(deadline, self.permits.acquire()).await;
             match permit {
-                Some(Ok(permit)) => permit.forget(),
+                Some(Ok(permit)) => {
+                    permit.forget();
+                    waiting.served = true;
+                }
                 Some(Err(_)) => return Err(closed(&self.name)),
                 None => return Err(self.exhausted(AcquirePhase::Wait, started, None)),
             }
@@ -144,7 +256,7 @@ impl Shared {
         let waited = |shared: &Shared| shared.detector.now().saturating_sub(started);
         if let Some(connection) = self.lend_idle(&mut wish, waited(&self)) {
             place.keep();
-            return self.unless_closed(connection);
+            return self.unless_over(connection);
         }
 
         // One is on its way back and settles in a moment: that is cheaper, for us and the server, than a new one.
@@ -152,15 +264,15 @@ impl Shared {
             self.a_return(SETTLING).await;
             if let Some(connection) = self.lend_idle(&mut wish, waited(&self)) {
                 place.keep();
-                return self.unless_closed(connection);
+                return self.unless_over(connection);
             }
         }
 
         // Made by a task on the pool's own runtime, so that the connection never belongs to that of the acquire.
         // If this acquire goes away, the connection becomes an idle one.
         let connecting_since = self.detector.now();
-        let making = self.runtime.spawn(self.clone().make(place, deadline));
-        let made = match self.before(deadline, making).await {
+        let making = self.runtime.spawn(make(self.attempt(), place, deadline));
+        let made = match self.timing.before(deadline, making).await {
             Some(Ok(made)) => made,
             Some(Err(join)) => {
                 return Err(Error::new(ErrorCode::NoRuntime, "the runtime of the pool has been shut down")
@@ -183,49 +295,27 @@ impl Shared {
             ));
         };
         place.keep();
-        self.unless_closed(connection)
+        self.unless_over(connection)
     }
 
-    /// Makes a connection for a place. `None` if the deadline came first.
-    pub(super) async fn make(self: Arc<Self>, place: Place, deadline: Nanos) -> Option<Result<Made>> {
-        let _connecting = Counted::begin(&self.connecting);
-        let mut pause = Duration::from_millis(20);
-        loop {
-            let started = Instant::now();
-            let error = tokio::select! {
-                made = establish::establish(&self) => match made {
-                    Ok(conn) => {
-                        self.detector.stats.create_time.record_duration(started.elapsed());
-                        count(&self.detector.stats.created);
-                        let backend_pid = conn.control.slot.stamps.backend_pid();
-                        self.detector.emit(EventData::Connect { backend_pid, took: started.elapsed() });
-                        *self.last_error.lock() = None;
-                        let control = conn.control.clone();
-                        let object = self.hand_over(conn);
-                        if object.is_none() && !control.is_ended() {
-                            // An acquire has taken it before us, and needs none of its own any more: we still do.
-                            continue;
-                        }
-                        // A timer of idle connections may have to be set.
-                        self.detector.wake();
-                        return Some(Ok(Made { object, place }));
-                    }
-                    Err(e) => e,
-                },
-                () = self.until(deadline) => return None,
-                () = self.until_closed() => return Some(Err(closed(&self.name))),
-            };
-            count(&self.detector.stats.create_errors);
-            // Our own sessions that are still ending count against the server's limit: they make room soon.
-            if error.code() != ErrorCode::ServerConnectionLimit || self.ending.load(Ordering::SeqCst) == 0 {
-                return Some(Err(error));
-            }
-            *self.last_error.lock() = Some((Arc::new(error), self.detector.now()));
-            tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(500)),
-                () = self.until(deadline) => return None,
-            }
+    /// For making a connection, which does not keep the pool.
+    pub(super) fn attempt(self: &Arc<Self>) -> Attempt {
+        Attempt { pool: Arc::downgrade(self), timing: self.timing.clone() }
+    }
+
+    /// A connection was made: hands it over. The outer `None` says that somebody else has taken it.
+    fn made(&self, conn: Conn, started: Instant) -> Option<Option<Object<Manager>>> {
+        self.detector.stats.create_time.record_duration(started.elapsed());
+        count(&self.detector.stats.created);
+        let backend_pid = conn.control.slot.stamps.backend_pid();
+        self.detector.emit(EventData::Connect { backend_pid, took: started.elapsed() });
+        *self.last_error.lock() = None;
+        let control = conn.control.clone();
+        let object = self.hand_over(conn);
+        if object.is_none() && !control.is_ended() {
+            return None;
         }
+        Some(object)
     }
 
     #[cold]

@@ -12,37 +12,54 @@ use crate::detect::verdict::RevokeReason;
 use crate::error::Result;
 
 impl Shared {
-    /// Stops new acquires; waits for holders up to the limit; takes back what is left. Returns who still held.
+    /// Nobody is served any more: who still waits is told so, and idle connections leave.
+    fn turn_away(&self) {
+        // Once: it wakes whoever waits for a change, the close itself included.
+        if self.over.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.permits.close();
+        self.timing.changed.notify_waiters();
+        self.remove_idle(RemoveReason::PoolClosed, |_| true);
+    }
+
+    /// Stops new acquires; serves those that had come before and waits for holders, both up to the limit; takes back
+    /// what is left. Returns who still held.
     pub(crate) async fn close(self: &Arc<Self>, limit: Duration) -> Result<Vec<CheckoutInfo>> {
         self.process.check(&self.name)?;
         if self.closed.swap(true, Ordering::SeqCst) {
             return Err(closed(&self.name));
         }
-        self.permits.close();
-        self.changed.notify_waiters();
-        self.remove_idle(RemoveReason::PoolClosed, |_| true);
+        self.timing.changed.notify_waiters();
         let deadline = self.detector.now().saturating_add(nanos(limit));
         let mut held = Vec::new();
         loop {
-            let changed = self.changed.notified();
+            let changed = self.timing.changed.notified();
             let mut changed = pin!(changed);
             changed.as_mut().enable();
             let over = self.detector.now() >= deadline;
+            if over || self.acquiring.load(Ordering::SeqCst) == 0 {
+                self.turn_away();
+            }
+            // Who acquires is looked at first: served meanwhile, it is a live checkout by then.
+            let nobody_new = self.acquiring.load(Ordering::SeqCst) == 0;
             let live = self.detector.checkouts();
             let none = live.is_empty();
             for checkout in live {
-                if over || checkout.reported || checkout.verdict.is_leak() {
+                // One that is flagged meanwhile is seen then: the sweeper says so at the end of its round.
+                if over || checkout.reported {
                     held.extend(self.detector.revoke(checkout.id, RevokeReason::PoolClosed).ok());
                 }
             }
-            if none && self.detector.stats.books().active() == 0 {
+            if none && (nobody_new || over) && self.detector.stats.books().active() == 0 {
                 break;
             }
             tokio::select! {
                 () = changed => {}
-                () = self.until(deadline) => {}
+                () = self.timing.until(deadline), if !over => {}
             }
         }
+        self.turn_away();
         for checkout in &held {
             tracing::warn!(
                 target: "leakpool", pool = &*self.name, checkout = %checkout.id, site = %checkout.site.place(),
@@ -58,7 +75,7 @@ impl Shared {
     async fn finish(&self, deadline: Nanos) {
         let gone = async {
             loop {
-                let changed = self.changed.notified();
+                let changed = self.timing.changed.notified();
                 let mut changed = pin!(changed);
                 changed.as_mut().enable();
                 for conn in self.idle.manager().take_made() {
@@ -71,29 +88,20 @@ impl Shared {
                 if self.tasks.load(Ordering::SeqCst) == 0 && self.ending.load(Ordering::SeqCst) == 0 {
                     return;
                 }
-                let a_moment = {
-                    let _enter = self.runtime.enter();
-                    tokio::time::sleep(Duration::from_millis(10))
-                };
                 tokio::select! {
                     () = changed => {}
-                    () = a_moment => {}
+                    () = self.timing.sleep(Duration::from_millis(10)) => {}
                 }
             }
-        };
-        let limit = {
-            let _enter = self.runtime.enter();
-            tokio::time::sleep(Duration::from_secs(10))
         };
         tokio::select! {
             () = gone => {}
             // No sweeper limits a return from here on.
-            () = limit => self.detector.give_up_returns(),
+            () = self.timing.sleep(Duration::from_secs(10)) => self.detector.give_up_returns(),
         }
         self.outbox.flushed().await;
         self.outbox.close();
         self.detector.stop();
-        let closer = self.closer.lock().take();
-        drop(closer);
+        self.timing.end();
     }
 }

@@ -40,7 +40,22 @@ pub(crate) struct Transport {
     pub(crate) channel_binding: Option<Vec<u8>>,
 }
 
-/// Makes a session out of an open stream.
+/// Why no session was made out of a stream.
+#[derive(Debug)]
+pub(crate) enum NotMade {
+    /// The server says so, or the stream.
+    Server(tokio_postgres::Error),
+    /// Nothing was tried.
+    Ours(Error),
+}
+
+impl From<tokio_postgres::Error> for NotMade {
+    fn from(error: tokio_postgres::Error) -> NotMade {
+        NotMade::Server(error)
+    }
+}
+
+/// Makes a session out of an open stream. Each call is one attempt; a session that is dropped is one that has lost.
 pub(crate) trait Establish: Send + Sync {
     type Session: Send;
 
@@ -50,7 +65,7 @@ pub(crate) trait Establish: Send + Sync {
         &self,
         transport: Transport,
         config: &tokio_postgres::Config,
-    ) -> impl Future<Output = Result<Self::Session, tokio_postgres::Error>> + Send;
+    ) -> impl Future<Output = Result<Self::Session, NotMade>> + Send;
 
     /// The one value of the one row of this query, as text.
     fn query_value(
@@ -352,7 +367,11 @@ impl<E: Establish> Attempt<'_, E> {
             }
         };
         let config = self.target.session(endpoint);
-        let mut session = self.establish.establish(transport, &config).await.map_err(explain)?;
+        let made = self.establish.establish(transport, &config).await;
+        let mut session = made.map_err(|e| match e {
+            NotMade::Server(e) => explain(e),
+            NotMade::Ours(e) => e,
+        })?;
         let (sql, expected) = match wanted {
             Wanted::Any => return Ok(session),
             Wanted::ReadOnly(yes) => ("SHOW transaction_read_only", if yes { "on" } else { "off" }),

@@ -165,7 +165,7 @@ impl Establish for Look {
         &self,
         transport: Transport,
         _config: &tokio_postgres::Config,
-    ) -> std::result::Result<Transport, tokio_postgres::Error> {
+    ) -> std::result::Result<Transport, NotMade> {
         Ok(transport)
     }
 

@@ -205,7 +205,7 @@ impl Connection {
                 control.leave_pool();
                 control.removed(RemoveReason::Lost);
             })
-        } else if broken || self.shared.is_closed() {
+        } else if broken || self.shared.is_over() {
             detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
                 control.leave_pool();
                 control.end_session();

@@ -108,6 +108,8 @@ pub(crate) struct Control {
     pub(crate) awaited: AtomicBool,
     /// The task has ended: there is no session any more.
     pub(crate) ended: AtomicBool,
+    /// It is the pool's: the attempt to connect that made it has won. Before, nobody hears of it.
+    admitted: AtomicBool,
     /// Counted among the tasks that a close waits for.
     counted: AtomicBool,
     /// True while the observer waits for the server; false while the client does not read what is there.
@@ -170,6 +172,7 @@ impl Control {
             doubtful_cancel: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            admitted: AtomicBool::new(false),
             counted: AtomicBool::new(false),
             read_blocked: AtomicBool::new(false),
             key: AtomicU64::new(0),
@@ -428,6 +431,9 @@ impl Control {
         drop(self.socket.lock().take());
         self.listeners.let_go();
         self.drop_requests();
+        if !self.admitted.load(Ordering::SeqCst) {
+            return self.session_ended();
+        }
         if self.detector.lost(&self.slot) {
             self.leave_pool();
             self.removed(RemoveReason::Lost);
@@ -444,6 +450,11 @@ impl Control {
             ));
         }
         self.session_ended();
+    }
+
+    /// The session is the pool's from here on.
+    pub(crate) fn admit(&self) {
+        self.admitted.store(true, Ordering::SeqCst);
     }
 
     /// There is a task now that drives the session.

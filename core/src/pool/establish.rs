@@ -1,12 +1,13 @@
 //! Making one connection: transport, observer, start-up, task.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use deadpool_postgres::ClientWrapper;
+use tokio::task::JoinHandle;
 use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::connect::{self, Establish, Transport};
+use super::connect::{self, Establish, NotMade, Transport};
 use super::control::{Control, Lease};
 use super::driver::{Driver, WireConnection};
 use super::manager::Conn;
@@ -15,7 +16,8 @@ use super::stream::Stream;
 use super::wheel::Wheel;
 use super::wire::Observed;
 use crate::clock::{Nanos, nanos};
-use crate::error::Result;
+use crate::config::ConnectConfig;
+use crate::error::{Error, ErrorCode, Result};
 
 /// Hands the stream through: it is encrypted already, or is not going to be.
 struct PassThrough;
@@ -30,17 +32,36 @@ impl TlsConnect<Observed<Stream>> for PassThrough {
     }
 }
 
-struct Making {
-    shared: Arc<Shared>,
-    slot: Arc<Lease>,
+/// What every attempt of one connect is made from. Each host, each address and each second try is an attempt of its own,
+/// with a slot of its own: one that loses is aborted, and is never heard of.
+pub(super) struct Making {
+    pool: Weak<Shared>,
+    target: Arc<ConnectConfig>,
     expires_at: Nanos,
 }
 
-/// A session whose task runs.
-struct Session {
-    client: Client,
-    task: tokio::task::JoinHandle<()>,
+/// A session whose task runs. Dropped before it is [taken](Session::take), it is a lost attempt: its task is aborted, and
+/// with it go socket and slot, whatever the server still owes it.
+pub(super) struct Session {
+    parts: Option<(Client, JoinHandle<()>)>,
     control: Arc<Control>,
+}
+
+impl Session {
+    /// The winner: from here on, the session is the pool's.
+    fn take(mut self) -> Option<Conn> {
+        let (client, task) = self.parts.take()?;
+        self.control.admit();
+        Some(Conn { client: Some(Box::new(ClientWrapper::new(client, task))), control: self.control.clone() })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some((_, task)) = self.parts.take() {
+            task.abort();
+        }
+    }
 }
 
 impl Establish for Making {
@@ -50,24 +71,26 @@ impl Establish for Making {
         &self,
         transport: Transport,
         config: &tokio_postgres::Config,
-    ) -> Result<Session, tokio_postgres::Error> {
+    ) -> Result<Session, NotMade> {
         let Transport { stream, socket, peer, channel_binding } = transport;
-        let control =
-            Control::new(&self.shared, self.slot.clone(), peer, stream.socket(), socket, self.expires_at);
+        let shared = self.shared()?;
+        let slot = Lease::claim(&shared.detector).map_err(NotMade::Ours)?;
+        let control = Control::new(&shared, slot, peer, stream.socket(), socket, self.expires_at);
+        drop(shared);
         let observed = Observed::new(stream, control.clone(), channel_binding);
         let (client, connection): (Client, WireConnection) =
             config.connect_raw(observed, PassThrough).await?;
         // Only now: an attempt that fails never has a task, and a close does not wait for it.
-        control.task_began(&self.shared);
-        let task = self
-            .shared
-            .runtime
-            .spawn(Wheel::begin(Driver::new(connection, control.clone()), control.clone()));
-        Ok(Session { client, task, control })
+        let shared = self.shared()?;
+        control.task_began(&shared);
+        let task =
+            shared.runtime.spawn(Wheel::begin(Driver::new(connection, control.clone()), control.clone()));
+        Ok(Session { parts: Some((client, task)), control })
     }
 
     async fn query_value(&self, session: &mut Session, sql: &str) -> Result<String, tokio_postgres::Error> {
-        let answer = session.client.simple_query(sql).await?;
+        let Some((client, _)) = &session.parts else { return Ok(String::new()) };
+        let answer = client.simple_query(sql).await?;
         let value = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
             _ => None,
@@ -76,14 +99,28 @@ impl Establish for Making {
     }
 }
 
-/// Makes a connection and its task. Runs on the pool's runtime.
-pub(crate) async fn establish(shared: &Arc<Shared>) -> Result<Conn> {
-    let now = shared.detector.now();
-    let lifetime = nanos(shared.options().max_lifetime);
-    let expires_at = if lifetime == 0 { Nanos::MAX } else { now.saturating_add(lifetime - jitter(lifetime)) };
-    let making = Making { shared: shared.clone(), slot: Lease::claim(&shared.detector)?, expires_at };
-    let Session { client, task, control } = connect::connect(&shared.target, &making).await?;
-    Ok(Conn { client: Some(Box::new(ClientWrapper::new(client, task))), control })
+impl Making {
+    pub(super) fn of(shared: &Shared) -> Making {
+        let now = shared.detector.now();
+        let lifetime = nanos(shared.options().max_lifetime);
+        let expires_at = match lifetime {
+            0 => Nanos::MAX,
+            _ => now.saturating_add(lifetime - jitter(lifetime)),
+        };
+        Making { pool: shared.me.clone(), target: shared.target.clone(), expires_at }
+    }
+
+    /// Makes a connection and its task. Runs on the pool's runtime. Dropped on the way, it leaves nothing behind.
+    pub(super) async fn connect(&self) -> Result<Conn> {
+        let session = connect::connect(&self.target, self).await?;
+        session.take().ok_or_else(|| Error::new(ErrorCode::ConnectionLost, "the new session ended at once"))
+    }
+
+    fn shared(&self) -> Result<Arc<Shared>, NotMade> {
+        self.pool
+            .upgrade()
+            .ok_or_else(|| NotMade::Ours(Error::new(ErrorCode::PoolClosed, "the pool is gone")))
+    }
 }
 
 /// Up to a tenth of the lifetime, so that connections made together do not all end together.

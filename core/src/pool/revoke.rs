@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use socket2::Domain;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -77,6 +78,7 @@ impl Drop for EndingGuard {
 #[derive(Debug)]
 pub(crate) struct Closer {
     jobs: mpsc::UnboundedSender<Job>,
+    timers: Handle,
     process: Process,
 }
 
@@ -98,12 +100,18 @@ impl Closer {
             };
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+            let timers = runtime.handle().clone();
             thread::Builder::new()
                 .name("leakpool-closer".into())
                 .spawn(move || runtime.block_on(run(todo)))
                 .map_err(failed)?;
-            Ok(Closer { jobs, process: Process::current() })
+            Ok(Closer { jobs, timers, process: Process::current() })
         })
+    }
+
+    /// Where timers run that nobody else's work delays. The thread lives for as long as this share does.
+    pub(super) fn timers(&self) -> &Handle {
+        &self.timers
     }
 
     /// Ends a session; `ending` counts it until the server has let go of it.

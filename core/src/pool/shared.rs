@@ -20,7 +20,9 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::control::Control;
 use super::manager::{Conn, Manager};
+use super::refill::Refill;
 use super::revoke::{Closer, Ending};
+use super::timing::Timing;
 use crate::alert::dispatch::Outbox;
 use crate::clock::{Nanos, nanos};
 use crate::config::{ConnectConfig, PoolOptions, Reset};
@@ -35,7 +37,7 @@ pub(crate) struct Shared {
     pub(super) me: Weak<Shared>,
     pub(crate) name: Arc<str>,
     pub(crate) options: RwLock<Arc<PoolOptions>>,
-    pub(crate) target: ConnectConfig,
+    pub(crate) target: Arc<ConnectConfig>,
     pub(crate) detector: Arc<Detector>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) runtime: Handle,
@@ -48,15 +50,18 @@ pub(crate) struct Shared {
     pub(super) debt: AtomicUsize,
     /// What a return does; does not change while the pool lives.
     pub(crate) reset: Reset,
-    pub(super) closer: Mutex<Option<Arc<Closer>>>,
+    pub(super) timing: Timing,
     /// Sessions that have left the pool and may still exist on the server.
     pub(crate) ending: Arc<AtomicUsize>,
     pub(crate) connecting: AtomicUsize,
     /// Connection tasks that have a session.
     pub(crate) tasks: AtomicUsize,
+    /// Nobody new is let in.
     pub(super) closed: AtomicBool,
-    /// Told when a place becomes free or a task ends while the pool closes, and when a manual clock moves.
-    pub(super) changed: Arc<Notify>,
+    /// Nobody is served any more, who had come before either.
+    pub(super) over: AtomicBool,
+    /// Acquires that wait or connect. They had come before a close that finds them here.
+    pub(super) acquiring: AtomicUsize,
     /// The last failure to connect, and when.
     pub(super) last_error: Mutex<Option<(Arc<Error>, Nanos)>>,
     /// Told when a connection has come back while somebody waits for one that settles.
@@ -65,6 +70,8 @@ pub(crate) struct Shared {
     /// How often the pool was drained.
     pub(super) drains: AtomicU64,
     pub(super) warming: AtomicBool,
+    /// Held for a look at the time.
+    pub(super) refill: Mutex<Refill>,
     /// Held while a new connection goes through the mailbox, so that nobody else who makes one takes it out.
     handing_over: Mutex<()>,
     pub(crate) _name_claim: super::names::NameClaim,
@@ -78,12 +85,12 @@ pub(super) struct Sizing {
 }
 
 /// A place in the pool while a connection is being made for it.
-pub(crate) struct Place(Option<Arc<Shared>>);
+pub(crate) struct Place(Option<Weak<Shared>>);
 
 impl Place {
     /// For whoever holds a permit: it goes with the place.
     pub(super) fn of(shared: &Arc<Shared>) -> Place {
-        Place(Some(shared.clone()))
+        Place(Some(Arc::downgrade(shared)))
     }
 
     pub(super) fn keep(mut self) {
@@ -93,7 +100,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.take() {
+        if let Some(shared) = self.0.take().and_then(|weak| weak.upgrade()) {
             shared.put_permit();
         }
     }
@@ -121,15 +128,11 @@ impl Shared {
             .map_err(|e| Error::new(ErrorCode::NoRuntime, e.to_string()))?;
         detector.capacity.store(max_size, Ordering::Relaxed);
         detector.reset_timeout.store(nanos(options.reset_timeout), Ordering::Relaxed);
-        let changed = Arc::new(Notify::new());
-        if !detector.clock_arc().is_real() {
-            let moved = changed.clone();
-            detector.clock_arc().on_move(Arc::new(move || moved.notify_waiters()));
-        }
+        let timing = Timing::new(detector.clone(), closer, runtime.clone());
         let shared = Arc::new_cyclic(|me: &Weak<Shared>| Shared {
             me: me.clone(),
             name: detector.name().clone(),
-            target,
+            target: Arc::new(target),
             runtime,
             process: Process::current(),
             idle,
@@ -138,17 +141,19 @@ impl Shared {
             reset: options.reset,
             options: RwLock::new(Arc::new(options)),
             sizing: Mutex::new(Sizing { max_size, told: max_size }),
-            closer: Mutex::new(Some(closer)),
+            timing,
             ending: Arc::default(),
             connecting: AtomicUsize::new(0),
             tasks: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            changed,
+            over: AtomicBool::new(false),
+            acquiring: AtomicUsize::new(0),
             last_error: Mutex::new(None),
             returned: Notify::new(),
             settle_waiters: AtomicUsize::new(0),
             drains: AtomicU64::new(0),
             warming: AtomicBool::new(false),
+            refill: Mutex::default(),
             handing_over: Mutex::new(()),
             detector,
             outbox,
@@ -167,6 +172,11 @@ impl Shared {
         self.closed.load(Ordering::SeqCst)
     }
 
+    /// Closed, and with nobody left who had come before and is still to be served.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_closed() && (self.over.load(Ordering::SeqCst) || self.acquiring.load(Ordering::SeqCst) == 0)
+    }
+
     #[inline]
     pub(super) fn usable(&self) -> Result<()> {
         self.process.check(&self.name)?;
@@ -177,13 +187,18 @@ impl Shared {
 
     /// A place is free again.
     pub(crate) fn put_permit(&self) {
-        if self.repay() {
-            return;
+        if !self.repay() {
+            self.free_place();
         }
-        self.permits.add_permits(1);
         if self.is_closed() {
-            self.changed.notify_waiters();
+            self.timing.changed.notify_waiters();
         }
+    }
+
+    fn free_place(&self) {
+        // Counted first: the one who waits may have it, and be gone, the moment it is free.
+        self.detector.place_freed();
+        self.permits.add_permits(1);
     }
 
     /// True if this place is one too many since the pool was made smaller: it is gone for good.
@@ -196,18 +211,19 @@ impl Shared {
     /// A connection has come back and is clean: to be lent again, unless there is a reason against it.
     pub(crate) fn take_back(&self, object: Object<Manager>, now: Nanos) {
         if self.repay() {
-            return self.discard(Object::take(object), RemoveReason::Resized);
+            self.discard(Object::take(object), RemoveReason::Resized);
+        } else {
+            match self.unfit(&object.control, now) {
+                None => drop(object),
+                Some(reason) => self.discard(Object::take(object), reason),
+            }
+            self.free_place();
         }
-        match self.unfit(&object.control, now) {
-            None => drop(object),
-            Some(reason) => self.discard(Object::take(object), reason),
-        }
-        self.permits.add_permits(1);
         if self.settle_waiters.load(Ordering::SeqCst) > 0 {
             self.returned.notify_waiters();
         }
         if self.is_closed() {
-            self.changed.notify_waiters();
+            self.timing.changed.notify_waiters();
         }
     }
 
@@ -293,7 +309,10 @@ impl Shared {
     }
 
     pub(crate) fn idle_died(&self, message: String) {
-        self.detector.emit(EventData::Error { code: ErrorCode::ConnectionLost, message });
+        // Made again and again, and ended each time: told once.
+        if self.options().min_idle == 0 || self.refill.lock().tells(self.detector.now()) {
+            self.detector.emit(EventData::Error { code: ErrorCode::ConnectionLost, message });
+        }
         self.detector.wake();
     }
 
@@ -303,80 +322,32 @@ impl Shared {
 
     pub(crate) fn task_ended(&self) {
         self.tasks.fetch_sub(1, Ordering::SeqCst);
-        self.changed.notify_waiters();
+        self.timing.changed.notify_waiters();
     }
 
     pub(crate) fn close_session(&self, ending: Ending) {
-        let closer = self.closer.lock().clone();
-        if let Some(closer) = closer {
+        if let Some(closer) = self.timing.closer() {
             closer.end(ending, &self.ending);
         }
     }
 
     pub(crate) fn closer(&self) -> Option<Arc<Closer>> {
-        self.closer.lock().clone()
+        self.timing.closer()
     }
 
     // ---- time --------------------------------------------------------------------------------------------
-
-    /// Waits until the pool's clock shows `deadline`.
-    pub(crate) async fn until(&self, deadline: Nanos) {
-        loop {
-            let moved = self.changed.notified();
-            let mut moved = pin!(moved);
-            moved.as_mut().enable();
-            let now = self.detector.now();
-            if now >= deadline {
-                return;
-            }
-            if deadline == Nanos::MAX || !self.detector.clock_arc().is_real() {
-                moved.await;
-            } else {
-                let sleep = {
-                    // The timer of the pool's runtime, so that an acquire may be polled outside of any.
-                    let _enter = self.runtime.enter();
-                    tokio::time::sleep(Duration::from_nanos(deadline - now))
-                };
-                sleep.await;
-            }
-        }
-    }
 
     /// Waits until a connection has come back, at most for `limit`.
     pub(super) async fn a_return(&self, limit: Duration) {
         let returned = self.returned.notified();
         let _counted = Counted::begin(&self.settle_waiters);
-        let limit = {
-            let _enter = self.runtime.enter();
-            tokio::time::sleep(limit)
-        };
+        let limit = self.timing.sleep(limit);
         // It may have come back before we were counted.
         if self.idle.status().available == 0 {
             tokio::select! {
                 () = returned => {}
                 () = limit => {}
             }
-        }
-    }
-
-    pub(super) async fn until_closed(&self) {
-        loop {
-            let changed = self.changed.notified();
-            let mut changed = pin!(changed);
-            changed.as_mut().enable();
-            if self.is_closed() {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// The outcome of `future`, or `None` if the deadline comes first.
-    pub(super) async fn before<T>(&self, deadline: Nanos, future: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            out = future => Some(out),
-            () = self.until(deadline) => None,
         }
     }
 }
@@ -406,6 +377,8 @@ impl Drop for Shared {
         if !self.process.is_current() {
             return;
         }
+        // Attempts to connect do not keep the pool, and end with it.
+        self.timing.changed.notify_waiters();
         self.detector.stop();
         // What is still on its way back has nowhere to go, and no sweeper that limits it.
         self.detector.give_up_returns();

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
-use super::connect::{Establish, Peer, Transport};
+use super::connect::{Establish, NotMade, Peer, Transport};
 use super::stream::Stream;
 
 /// A directory that is gone after the test.
@@ -260,7 +260,7 @@ impl Establish for Plain {
         &self,
         transport: Transport,
         config: &tokio_postgres::Config,
-    ) -> Result<Session, tokio_postgres::Error> {
+    ) -> Result<Session, NotMade> {
         let encrypted = matches!(transport.stream, Stream::Tls(_));
         let bound = transport.channel_binding.is_some();
         let peer = transport.peer.clone();

@@ -1,9 +1,10 @@
 //! Size and upkeep: how many connections there are, which leave for their age, and which are kept warm.
 
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
-use super::acquire::Made;
+use super::acquire::{Made, make};
 use super::control::Control;
 use super::shared::{Place, Shared};
 use crate::clock::{Nanos, nanos};
@@ -11,6 +12,9 @@ use crate::detect::Upkeep;
 use crate::detect::event::{EventData, RemoveReason};
 use crate::error::Result;
 use crate::monitor::status::Connections;
+
+/// How long one connection of a round may take.
+const ROUND_LIMIT: Nanos = 30_000_000_000;
 
 impl Shared {
     pub(crate) fn connections(&self) -> Connections {
@@ -34,7 +38,7 @@ impl Shared {
         options.min_idle = min_idle.unwrap_or(options.min_idle);
         options.validate()?;
         *self.options.write() = Arc::new(options);
-        {
+        let before = {
             let mut sizing = self.sizing.lock();
             let before = sizing.max_size;
             sizing.max_size = max_size;
@@ -42,15 +46,16 @@ impl Shared {
                 sizing.told = max_size;
                 self.idle.resize(max_size);
             }
-            if max_size > before {
-                for _ in before..max_size {
-                    self.put_permit();
-                }
-            } else {
+            if max_size < before {
                 let surplus = before - max_size;
                 let out = surplus - self.permits.forget_permits(surplus);
                 self.debt.fetch_add(out, Ordering::SeqCst);
             }
+            before
+        };
+        // Whoever waits for a place is woken without a lock.
+        for _ in before..max_size {
+            self.put_permit();
         }
         self.detector.capacity.store(max_size, Ordering::Relaxed);
         let open = self.idle.status().size;
@@ -61,11 +66,7 @@ impl Shared {
                 true
             }
         });
-        if let Some(shared) = self.me.upgrade()
-            && self.lacks_idle()
-        {
-            shared.warm_up();
-        }
+        self.refill_now();
         Ok(())
     }
 
@@ -74,11 +75,7 @@ impl Shared {
         self.usable()?;
         self.drains.fetch_add(1, Ordering::SeqCst);
         self.remove_idle(RemoveReason::Lifetime, |_| true);
-        if let Some(shared) = self.me.upgrade()
-            && self.lacks_idle()
-        {
-            shared.warm_up();
-        }
+        self.refill_now();
         Ok(())
     }
 
@@ -90,46 +87,91 @@ impl Shared {
         }
     }
 
-    /// True if there are fewer idle connections than `min_idle`, and room for one more.
-    pub(super) fn lacks_idle(&self) -> bool {
+    /// How many idle connections are missing for `min_idle`, as far as there is room for them.
+    fn lacking(&self) -> usize {
         let status = self.idle.status();
         let there = status.size + self.connecting.load(Ordering::SeqCst);
-        status.available < self.options().min_idle && there < self.sizing.lock().max_size
+        let room = self.sizing.lock().max_size.saturating_sub(there);
+        self.options().min_idle.saturating_sub(status.available).min(room)
     }
 
-    /// Keeps `min_idle` connections warm: one task at a time makes what is missing.
-    pub(super) fn warm_up(self: &Arc<Self>) {
-        if self.warming.swap(true, Ordering::SeqCst) {
-            return;
+    /// Size or age were changed by hand: what is missing is made now.
+    fn refill_now(&self) {
+        self.refill.lock().forgive();
+        if let Some(shared) = self.me.upgrade() {
+            shared.refill();
         }
-        let shared = self.clone();
-        drop(self.runtime.spawn(async move {
-            while !shared.is_closed() && shared.lacks_idle() {
-                if !shared.take_permit() {
-                    break;
-                }
-                let place = Place::of(&shared);
-                let deadline = shared.detector.now().saturating_add(30_000_000_000);
-                match shared.clone().make(place, deadline).await {
-                    Some(Ok(Made { object, place })) => {
-                        drop(object);
-                        drop(place);
-                    }
-                    Some(Err(e)) => {
-                        shared.detector.emit(EventData::Error { code: e.code(), message: e.to_string() });
-                        break;
-                    }
-                    None => break,
-                }
+    }
+
+    /// Keeps `min_idle` connections open: one round at a time makes what is missing, and the next one comes later if
+    /// that was for nothing. Returns when to look again.
+    fn refill(self: &Arc<Self>) -> Nanos {
+        let now = self.detector.now();
+        let lacking = self.lacking();
+        if lacking == 0 || self.warming.load(Ordering::SeqCst) {
+            // A round that ends wakes the sweeper.
+            return if lacking == 0 { Nanos::MAX } else { now.saturating_add(1_000_000_000) };
+        }
+        let due = {
+            let mut refill = self.refill.lock();
+            if refill.due() <= now {
+                refill.begin(now, RandomState::new().hash_one(now));
+                None
+            } else {
+                Some(refill.due())
             }
-            shared.warming.store(false, Ordering::SeqCst);
-        }));
+        };
+        if let Some(due) = due {
+            return due;
+        }
+        if !self.warming.swap(true, Ordering::SeqCst) {
+            drop(self.runtime.spawn(refill_round(Arc::downgrade(self), lacking)));
+        }
+        now.saturating_add(1_000_000_000)
+    }
+}
+
+/// Makes so many connections, one after the other, until one fails.
+async fn refill_round(pool: Weak<Shared>, lacking: usize) {
+    for _ in 0..lacking {
+        let Some(shared) = pool.upgrade() else { return };
+        if shared.is_closed() || shared.lacking() == 0 || !shared.take_permit() {
+            break;
+        }
+        let (attempt, place) = (shared.attempt(), Place::of(&shared));
+        let deadline = shared.detector.now().saturating_add(ROUND_LIMIT);
+        drop(shared);
+        match make(attempt, place, deadline).await {
+            Some(Ok(Made { object, place })) => {
+                drop(object);
+                drop(place);
+            }
+            Some(Err(e)) => {
+                if let Some(shared) = pool.upgrade()
+                    && !shared.is_closed()
+                    && shared.refill.lock().tells(shared.detector.now())
+                {
+                    shared.detector.emit(EventData::Error { code: e.code(), message: e.to_string() });
+                }
+                break;
+            }
+            None => break,
+        }
+    }
+    if let Some(shared) = pool.upgrade() {
+        shared.warming.store(false, Ordering::SeqCst);
+        shared.detector.wake();
     }
 }
 
 impl Upkeep for Shared {
     fn upkeep(&self, now: Nanos) -> Option<Nanos> {
-        if self.is_closed() || !self.process.is_current() {
+        if !self.process.is_current() {
+            return None;
+        }
+        if self.is_closed() {
+            // Somebody may have been flagged just now, whom the close takes back.
+            self.timing.changed.notify_waiters();
             return None;
         }
         let options = self.options();
@@ -153,11 +195,8 @@ impl Upkeep for Shared {
             remove
         });
         let status = self.idle.status();
-        if status.available < options.min_idle {
-            if let Some(shared) = self.me.upgrade() {
-                shared.warm_up();
-            }
-            next = next.min(now.saturating_add(1_000_000_000));
+        if let Some(shared) = self.me.upgrade() {
+            next = next.min(shared.refill());
         }
         if status.size > 0 && idle_timeout > 0 {
             next = next.min(now.saturating_add(idle_timeout));
