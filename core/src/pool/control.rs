@@ -210,6 +210,13 @@ impl Control {
         self.slot.stamps.traffic()
     }
 
+    /// A log line, by way of the pool's dispatcher: whoever drives holds a lock.
+    pub(super) fn log(&self, level: tracing::Level, line: impl FnOnce() + Send + 'static) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.outbox.log(level, line);
+        }
+    }
+
     /// What is in flight now (`in_flight.rs`).
     pub(crate) fn seen(&self) -> Seen {
         self.task.seen()
