@@ -153,6 +153,18 @@ impl std::error::Error for ServerError {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice(pub(crate) Fields);
 
+/// The most notices that are kept for whoever has not asked for them: a server can send them without end.
+pub(crate) const MOST_NOTICES: usize = 1024;
+
+impl Notice {
+    /// Keeps it, unless there are too many.
+    pub(crate) fn keep_in(self, notices: &mut Vec<Notice>) {
+        if notices.len() < MOST_NOTICES {
+            notices.push(self);
+        }
+    }
+}
+
 impl Deref for Notice {
     type Target = Fields;
 
