@@ -243,7 +243,7 @@ impl Control {
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        // Whoever lends stores the slot\'s word and then looks here; the task\'s end stores this and then looks at the word.
+        // Whoever lends stores the slot's word and then looks here; the task's end stores this and then looks at the word.
         // One of them sees the other only if neither look moves in front of its store.
         self.ended.load(Ordering::SeqCst)
     }

@@ -58,6 +58,7 @@ impl Fields {
                 letter => fields.push((letter, String::from_utf8_lossy(body.cstr()?).into())),
             }
         }
+        body.end()?;
         Ok(Fields(fields.into()))
     }
 

@@ -243,7 +243,13 @@ async fn notices_without_end_are_not_all_kept() {
     let simple = [notices.clone(), one_row()].concat();
     // Before it is bound, the asker cannot take any.
     let extended = [&message(b'1', b"")[..], &notices, &message(b'2', b""), &one_row()].concat();
-    let copy = [&message(b'H', &[0, 0, 0])[..], &notices, &message(b'c', b""), &message(b'C', b"COPY 0\0"), &ready()];
+    let copy = [
+        &message(b'H', &[0, 0, 0])[..],
+        &notices,
+        &message(b'c', b""),
+        &message(b'C', b"COPY 0\0"),
+        &ready(),
+    ];
     let pool = server(vec![simple, extended, copy.concat()]).await;
     let held = within(pool.acquire()).await.unwrap();
     let answers = within(say(held.exchange(), "SELECT 1")).await.unwrap();
