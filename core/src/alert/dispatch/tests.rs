@@ -358,11 +358,11 @@ fn a_line_that_blocks_holds_nobody_up_and_lines_are_bounded() {
     let outbox = Outbox::new().unwrap();
     let (block, blocked) = mpsc::channel::<()>();
     // Nobody reads lines in this process: these are put in as `log` does for those who do.
-    outbox.enqueue(Item::Line(Box::new(move || drop(blocked.recv()))), CHATTY);
+    outbox.enqueue(Item::Line(Box::new(move || _ = blocked.recv())), CHATTY);
     let told = Arc::new(AtomicU64::new(0));
     for _ in 0..CHATTY + 100 {
         let told = told.clone();
-        outbox.enqueue(Item::Line(Box::new(move || drop(told.fetch_add(1, Ordering::Relaxed)))), CHATTY);
+        outbox.enqueue(Item::Line(Box::new(move || _ = told.fetch_add(1, Ordering::Relaxed))), CHATTY);
     }
     assert!(outbox.queue.lines_lost.load(Ordering::Relaxed) >= 99, "one may be under way");
     assert_eq!(outbox.dropped(), 0, "no event was lost");
