@@ -246,8 +246,10 @@ pub(crate) struct Traffic {
     pub(crate) sending: bool,
     /// The client has stopped reading an unfinished result.
     pub(crate) unread: bool,
-    /// A `LISTEN` was seen since the last reset.
+    /// A `LISTEN` was seen since the last reset, or a notification.
     pub(crate) listening: bool,
+    /// Something ran since then that may have listened without a word.
+    pub(crate) may_listen: bool,
     /// The one request that is outstanding has had its last answer; only its ReadyForQuery is to come.
     pub(crate) answered: bool,
 }
@@ -265,6 +267,7 @@ impl Traffic {
             | (u64::from(self.listening) << 4)
             | (u64::from(self.answered) << 5)
             | (u64::from(self.sending) << 6)
+            | (u64::from(self.may_listen) << 7)
             | (u64::from(self.outstanding) << 32)
     }
 
@@ -280,8 +283,14 @@ impl Traffic {
             listening: raw & 16 != 0,
             answered: raw & 32 != 0,
             sending: raw & 64 != 0,
+            may_listen: raw & 128 != 0,
             outstanding: (raw >> 32) as u32,
         }
+    }
+
+    /// The session hears notifications, or may: it is not lent to anybody else like that.
+    pub(crate) fn may_hear(self) -> bool {
+        self.listening || self.may_listen
     }
 
     /// What the session is doing. Idle means that the server owes nothing and no byte is on its way to it.
@@ -311,10 +320,21 @@ pub(crate) struct Stamps {
     last_byte: AtomicU64,
     /// When the statement that runs was sent.
     started: AtomicU64,
-    sql_at: AtomicU64,
+    /// The generation that has the session, or had it last.
+    lent: AtomicU64,
     backend_pid: AtomicU32,
-    /// Held for the swap of one pointer.
-    sql: Mutex<Option<Arc<str>>>,
+    /// The last statement as one: a text with the time of another, or of another checkout, would be somebody else's.
+    /// Held for the swap of it.
+    sql: Mutex<Option<Sent>>,
+}
+
+/// A statement that was sent.
+#[derive(Debug, Clone)]
+struct Sent {
+    text: Arc<str>,
+    at: Nanos,
+    /// Whose it is.
+    generation: u64,
 }
 
 impl Stamps {
@@ -324,7 +344,7 @@ impl Stamps {
             last_use: AtomicU64::new(0),
             last_byte: AtomicU64::new(0),
             started: AtomicU64::new(0),
-            sql_at: AtomicU64::new(0),
+            lent: AtomicU64::new(0),
             backend_pid: AtomicU32::new(0),
             sql: Mutex::new(None),
         }
@@ -351,14 +371,22 @@ impl Stamps {
     }
 
     pub(crate) fn set_sql(&self, sql: Option<Arc<str>>, now: Nanos) {
-        self.sql_at.store(now, Ordering::Release);
+        let generation = self.lent.load(Ordering::Acquire);
+        let sent = sql.map(|text| Sent { text, at: now, generation });
         // The old text is dropped after the lock is let go.
-        let _old = std::mem::replace(&mut *lock(&self.sql), sql);
+        let _old = std::mem::replace(&mut *lock(&self.sql), sent);
     }
 
+    /// The last statement, whoever sent it.
     pub(crate) fn sql(&self) -> Option<(Arc<str>, Nanos)> {
-        let sql = lock(&self.sql).clone()?;
-        Some((sql, self.sql_at.load(Ordering::Acquire)))
+        let sent = lock(&self.sql).clone()?;
+        Some((sent.text, sent.at))
+    }
+
+    /// The last statement, if it was sent by this generation.
+    pub(crate) fn sql_of(&self, generation: u64) -> Option<(Arc<str>, Nanos)> {
+        let sent = lock(&self.sql).as_ref().filter(|sent| sent.generation == generation).cloned()?;
+        Some((sent.text, sent.at))
     }
 
     pub(crate) fn set_backend_pid(&self, pid: u32) {
@@ -469,6 +497,7 @@ impl Slot {
         // Release: whoever reads one of these also sees that the generation before has ended (`facts`).
         self.acquired_at.store(now, Ordering::Release);
         self.expected.store(expected, Ordering::Release);
+        self.stamps.lent.store(id.generation(), Ordering::Release);
         self.site.store(site.index(), Ordering::Release);
         // SeqCst: this store and the look at `queued` that follows it must not change places (registry.rs).
         let word = Word { generation: id.generation(), flags, state: State::Held };

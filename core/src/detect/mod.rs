@@ -436,7 +436,7 @@ impl Detector {
     /// A connection was returned with something open.
     pub(crate) fn dirty_release(&self, slot: &Slot, generation: u64, found: DirtyReason) {
         let id = CheckoutId::new(slot.index(), generation);
-        let last_sql = last_sql(slot, slot.acquired_at(), self.policy().sql_text, self.now());
+        let last_sql = last_sql(slot, generation, self.policy().sql_text, self.now());
         self.emit(EventData::DirtyRelease { id, site: self.sites.get(slot.site()), found, last_sql });
     }
 
@@ -463,7 +463,7 @@ impl Detector {
             owner_ended: word.flags.has(Flags::OWNER_ENDED),
             listening: facts.traffic.listening,
             expected: (facts.expected > 0).then(|| Duration::from_nanos(facts.expected)),
-            last_sql: last_sql(slot, facts.acquired_at, policy.sql_text, now),
+            last_sql: last_sql(slot, word.generation, policy.sql_text, now),
             backend_pid: slot.stamps.backend_pid(),
         }
     }
@@ -709,9 +709,8 @@ impl Swept for Detector {
     }
 }
 
-fn last_sql(slot: &Slot, acquired_at: Nanos, mode: SqlText, now: Nanos) -> Option<LastSql> {
-    // SQL from before this checkout is somebody else's.
-    let (text, at) = slot.stamps.sql().filter(|(_, at)| *at >= acquired_at)?;
+fn last_sql(slot: &Slot, generation: u64, mode: SqlText, now: Nanos) -> Option<LastSql> {
+    let (text, at) = slot.stamps.sql_of(generation)?;
     Some(LastSql { text: sql::shown(&text, mode)?, age: span(at, now) })
 }
 

@@ -4,18 +4,17 @@ use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::ops::{ControlFlow, Deref, DerefMut};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Wake};
+use std::task::Wake;
 
-use deadpool_postgres::ClientWrapper;
-use futures_core::Stream;
-use tokio::sync::mpsc;
-use tokio_postgres::Notification;
+use deadpool_postgres::{ClientWrapper, Transaction, TransactionBuilder};
 
 use super::control::{BoxedClient, Control};
 use super::failure::{FORCE_RELEASED, Phase, server_error};
+use super::identity;
+use super::notifications::Notifications;
 use super::shared::Shared;
 use super::tombstone;
 use crate::config::Reset;
@@ -23,14 +22,14 @@ use crate::detect::checkout::{CheckoutId, Flags, State, TransactionStatus, Word}
 use crate::detect::event::{RemoveReason, Revocation};
 use crate::error::{Error, ErrorCode, Result};
 
-/// How many notifications wait for a slow reader before it loses some.
-const NOTIFICATIONS: usize = 1024;
-
 /// A connection, lent to you until it is dropped or released.
 ///
 /// It dereferences to [`deadpool_postgres::ClientWrapper`], and through it to [`tokio_postgres::Client`]: queries,
 /// `transaction()`, COPY, pipelining and prepared statements work as they do there. (`GenericClient` of
 /// deadpool-postgres is sealed: where one is asked for, pass `&**connection`, which is a `tokio_postgres::Client`.)
+///
+/// Leave the client where it is: a handle that was dereferenced mutably and comes back with another client inside (by
+/// `mem::swap`, say) ends its session.
 ///
 /// If leakpool takes the connection back, every later use is a database error with SQLSTATE
 /// [`FORCE_RELEASED`](crate::FORCE_RELEASED) that says when, why and from which line;
@@ -42,6 +41,8 @@ const NOTIFICATIONS: usize = 1024;
 pub struct Connection {
     /// `None` only once released.
     client: Option<BoxedClient>,
+    /// It was dereferenced mutably: another client may be inside.
+    exposed: bool,
     control: Arc<Control>,
     id: CheckoutId,
     shared: Arc<Shared>,
@@ -54,7 +55,7 @@ impl Connection {
         id: CheckoutId,
         shared: Arc<Shared>,
     ) -> Connection {
-        Connection { client: Some(client), control, id, shared }
+        Connection { client: Some(client), exposed: false, control, id, shared }
     }
 
     /// The id of this checkout.
@@ -70,6 +71,33 @@ impl Connection {
     /// Why the connection was taken away from this handle; `None` as long as it was not.
     pub fn revocation(&self) -> Option<Arc<Revocation>> {
         self.control.revocation.get().cloned()
+    }
+
+    /// Begins a transaction, as [`ClientWrapper::transaction`] does: `commit` of one that has failed is tokio-postgres's,
+    /// and says nothing. ([`Pool::begin`](crate::Pool::begin) gives one that does.)
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn transaction(&mut self) -> Result<Transaction<'_>, tokio_postgres::Error> {
+        self.client_mut().transaction().await
+    }
+
+    /// A transaction with settings, as [`ClientWrapper::build_transaction`] makes it.
+    pub fn build_transaction(&mut self) -> TransactionBuilder<'_> {
+        self.client_mut().build_transaction()
+    }
+
+    fn client_mut(&mut self) -> &mut ClientWrapper {
+        match &mut self.client {
+            Some(client) => client,
+            None => unreachable_released(),
+        }
+    }
+
+    /// True if the client inside is certainly that of this session.
+    fn is_intact(&self, client: &ClientWrapper) -> bool {
+        let mine = self.control.key();
+        !self.exposed || (mine != (0, 0) && identity::key(client) == Some(mine))
     }
 
     /// For hosts: no statement is under way, and [`transaction_status`](Connection::transaction_status) is not about to
@@ -110,11 +138,12 @@ impl Connection {
 
     /// The notifications that arrive on this connection from now on, for the channels that it `LISTEN`s to.
     pub fn notifications(&self) -> Notifications {
-        let (sender, receiver) = mpsc::channel(NOTIFICATIONS);
-        if !self.control.is_ended() {
-            self.control.listeners.lock().push(sender);
+        let notifications = self.control.listeners.add();
+        // The end of the session lets all of them go, and looks at them after it is one.
+        if self.control.is_ended() {
+            self.control.listeners.let_go();
         }
-        Notifications { receiver }
+        notifications
     }
 
     /// Returns the connection. The same as dropping it, for those who want to say so.
@@ -164,9 +193,12 @@ impl Connection {
             mem::forget((client, control));
             return self.shared.process.check(&self.shared.name);
         }
-        self.control.listeners.lock().clear();
+        self.control.listeners.let_go();
         let detector = &self.shared.detector;
         let now = detector.now();
+        if !self.is_intact(&client) {
+            return self.give_back_another(client);
+        }
         let mut client = Some(client);
         let outcome = if control.is_ended() || client.as_ref().is_some_and(|c| c.is_closed()) {
             detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
@@ -187,7 +219,7 @@ impl Connection {
             })
         } else if control.settles()
             && control.seen().status() == TransactionStatus::Idle
-            && !control.traffic().listening
+            && !control.traffic().may_hear()
             && !control.doubtful_cancel.load(Ordering::SeqCst)
             && self.shared.reset != Reset::Session
         {
@@ -221,6 +253,20 @@ impl Connection {
         // taken away is to be cancelled before that.
         drop(client);
         outcome
+    }
+
+    /// The client inside is that of another session, or of nobody knows which: this session ends, whoever has its own
+    /// client, and so does that of the client.
+    #[cold]
+    fn give_back_another(&self, client: BoxedClient) -> Result<()> {
+        let (control, detector) = (&self.control, &self.shared.detector);
+        let outcome = detector.release(&control.slot, self.id, State::Ended, detector.now()).map(|()| {
+            control.leave_pool();
+            control.end_session();
+            control.removed(RemoveReason::Broken);
+        });
+        drop(client);
+        outcome.or_else(|word| self.late_release(word))
     }
 
     /// A cancel was asked for at the very moment of the release, and saw the checkout still held: it may be on its
@@ -289,10 +335,8 @@ impl Deref for Connection {
 
 impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut ClientWrapper {
-        match &mut self.client {
-            Some(client) => client,
-            None => unreachable_released(),
-        }
+        self.exposed = true;
+        self.client_mut()
     }
 }
 
@@ -361,27 +405,5 @@ impl CancelHandle {
 impl fmt::Debug for CancelHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CancelHandle").field(&self.id).finish()
-    }
-}
-
-/// Notifications of one connection, in order. Ends with the checkout or the session. A reader that leaves more
-/// than 1,024 waiting loses the later ones.
-#[derive(Debug)]
-pub struct Notifications {
-    receiver: mpsc::Receiver<Notification>,
-}
-
-impl Notifications {
-    /// The next one; `None` when there will be no more.
-    pub async fn recv(&mut self) -> Option<Notification> {
-        self.receiver.recv().await
-    }
-}
-
-impl Stream for Notifications {
-    type Item = Notification;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Notification>> {
-        self.get_mut().receiver.poll_recv(cx)
     }
 }

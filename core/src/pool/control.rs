@@ -4,24 +4,26 @@
 //! deadpool object out of `parked`, and with it the place in the pool. Lock protocol: each lock here is a leaf and
 //! is held for a few instructions; nothing is dropped, woken or called while one is held.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Wake;
 
 use deadpool::managed::Object;
 use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
-use tokio_postgres::Notification;
+use tokio::sync::Notify;
 
+use super::cancelling::Cancels;
 use super::connect::Peer;
 use super::exchange::cache::Statements;
 use super::exchange::transport::{Chunk, Request};
 use super::in_flight::{Seen, Task};
 use super::manager::Manager;
+use super::notifications::Listeners;
+use super::parameters::Parameters;
 use super::revoke::Ending;
 use super::shared::Shared;
 use super::stream::{Link, Socket};
@@ -122,8 +124,10 @@ pub(crate) struct Control {
     /// What exchanges keep prepared. The one lock that is no leaf: `requests` is taken under it (exchange/cache.rs).
     pub(crate) statements: Mutex<Statements>,
     /// The parameters that the server reports (ParameterStatus), as last seen on the wire.
-    pub(crate) parameters: Mutex<HashMap<Box<str>, Arc<str>>>,
-    pub(crate) listeners: Mutex<Vec<mpsc::Sender<Notification>>>,
+    pub(crate) parameters: Mutex<Parameters>,
+    pub(crate) listeners: Arc<Listeners>,
+    /// How often the server has bound a statement: one that failed, with none bound since it was sent, has not run.
+    pub(crate) bound: AtomicU64,
     /// From when on it is not lent again; `u64::MAX` = never.
     pub(crate) expires_at: Nanos,
     /// How often the pool had been drained when it was made: drained again, it is not lent any more.
@@ -131,9 +135,7 @@ pub(crate) struct Control {
     pub(crate) idle_since: AtomicU64,
     /// Checkouts that `max_uses` still allows; `u64::MAX` = no limit.
     pub(crate) uses_left: AtomicU64,
-    /// Cancel requests on their way: the connection is not lent again before they have arrived, or they would hit
-    /// the next holder's statement.
-    pub(crate) cancels: AtomicUsize,
+    pub(super) cancels: Cancels,
     pub(crate) late_use_told: AtomicBool,
 }
 
@@ -179,12 +181,13 @@ impl Control {
             requests: Mutex::default(),
             statements: Mutex::default(),
             parameters: Mutex::default(),
-            listeners: Mutex::default(),
+            listeners: Arc::default(),
+            bound: AtomicU64::new(0),
             expires_at,
             drains: shared.drains.load(Ordering::SeqCst),
             idle_since: AtomicU64::new(now),
             uses_left: AtomicU64::new(if max_uses == 0 { u64::MAX } else { max_uses }),
-            cancels: AtomicUsize::new(0),
+            cancels: Cancels::default(),
             late_use_told: AtomicBool::new(false),
         });
         let weak: Weak<Control> = Arc::downgrade(&control);
@@ -229,11 +232,13 @@ impl Control {
     }
 
     pub(crate) fn is_being_cancelled(&self) -> bool {
-        self.cancels.load(Ordering::SeqCst) > 0
+        self.cancels.is_any()
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
+        // Whoever lends stores the slot\'s word and then looks here; the task\'s end stores this and then looks at the word.
+        // One of them sees the other only if neither look moves in front of its store.
+        self.ended.load(Ordering::SeqCst)
     }
 
     pub(super) fn set_wheel(&self, wheel: WeakWheel) {
@@ -424,7 +429,7 @@ impl Control {
             return;
         }
         drop(self.socket.lock().take());
-        self.listeners.lock().clear();
+        self.listeners.let_go();
         self.drop_requests();
         if !self.admitted.load(Ordering::SeqCst) {
             return self.session_ended();

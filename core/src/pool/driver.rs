@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use tokio_postgres::{AsyncMessage, Connection};
 
 use super::control::{BoxedClient, Control};
+use super::reset::{RESET_SESSION, UNLISTEN};
 use super::stream::Stream;
 use super::wire::Observed;
 use crate::config::Reset;
@@ -74,10 +75,7 @@ impl Driver {
         loop {
             match self.connection.poll_message(cx) {
                 Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
-                    self.control
-                        .listeners
-                        .lock()
-                        .retain(|l| l.try_send(notification.clone()).is_ok() || !l.is_closed());
+                    self.control.listeners.tell(&notification);
                 }
                 Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
                     tracing::debug!(target: "leakpool", severity = notice.severity(), "{}", notice.message());
@@ -130,7 +128,7 @@ impl Driver {
         }
         match reset {
             Reset::Session => steps.push(RESET_SESSION),
-            Reset::Rollback | Reset::None if traffic.listening => steps.push("UNLISTEN *"),
+            Reset::Rollback | Reset::None if traffic.may_hear() => steps.push(UNLISTEN),
             Reset::Rollback | Reset::None => {}
         }
         if steps.is_empty() {
@@ -177,11 +175,6 @@ impl Driver {
         control.detector.dirty_release(&control.slot, generation, found);
     }
 }
-
-/// Ends what belongs to the session but keeps prepared statements (a `DISCARD ALL` would break every cache of
-/// them for good). PostgreSQL manual, "DISCARD".
-const RESET_SESSION: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; \
-     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
 
 /// What is open on a connection that was given back, and whose task has nothing to do.
 fn dirt(control: &Control) -> Option<DirtyReason> {

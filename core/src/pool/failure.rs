@@ -20,6 +20,23 @@ pub(crate) enum Phase {
 /// The SQLSTATE with which the fence of a revoked checkout answers. PostgreSQL has no class `LP`.
 pub const FORCE_RELEASED: &str = "LP001";
 
+/// The error of a commit that was answered by a rollback.
+pub(crate) fn rolled_back_instead() -> Error {
+    let text = "the transaction had failed before; it was rolled back instead of committed";
+    Error::new(ErrorCode::Database, text).with_sqlstate("25P02")
+}
+
+/// The server does not know the statement any more, or its result would have other columns now. It has not run if it
+/// was not bound: a statement inside of it may fail by the same error.
+pub(crate) fn is_stale(code: &str, routine: Option<&str>) -> bool {
+    match code {
+        "26000" => true,
+        // Other features may be unsupported for good. The routine's name is not translated, as the message is.
+        "0A000" => routine == Some("RevalidateCachedQuery"),
+        _ => false,
+    }
+}
+
 /// An error of `tokio-postgres` as one of ours; `at` names the server. The original is kept as the source.
 pub(crate) fn server_error(e: tokio_postgres::Error, at: &str, phase: Phase) -> Error {
     if let Some(db) = e.as_db_error() {

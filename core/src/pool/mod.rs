@@ -15,11 +15,15 @@ mod driver;
 mod establish;
 pub mod exchange;
 pub(crate) mod failure;
+mod identity;
 mod in_flight;
 mod manager;
 mod names;
+mod notifications;
+mod parameters;
 mod protocol;
 mod refill;
+mod reset;
 mod revoke;
 mod session;
 mod shared;
@@ -61,8 +65,9 @@ use acquire::Wish;
 use shared::Shared;
 
 pub use builder::PoolBuilder;
-pub use connection::{CancelHandle, Connection, Notifications};
+pub use connection::{CancelHandle, Connection};
 pub use failure::FORCE_RELEASED;
+pub use notifications::Notifications;
 pub use session::Session;
 pub use transaction::OwnedTransaction;
 

@@ -1,7 +1,23 @@
-//! Cutting the PostgreSQL protocol into messages while it passes (PostgreSQL manual, "Message Formats").
+//! Cutting the PostgreSQL protocol into messages while it passes (PostgreSQL manual, "Message Formats"), and what a
+//! server may send at all: the one set of rules for whoever reads what comes from it, the observer (`wire.rs`) and the
+//! exchange (`exchange/decode.rs`). What breaks them is no message, and neither is anything behind it.
 //!
 //! A [`Scanner`] sees each byte once, in pieces of any size, and keeps only the head of those bodies that the
 //! observer needs. It allocates nothing for what it does not keep and never looks back.
+
+use std::io;
+
+use crate::detect::checkout::TransactionStatus;
+
+/// What the protocol does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+impl From<Malformed> for io::Error {
+    fn from(_: Malformed) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, "the server sent what the protocol does not allow")
+    }
+}
 
 /// The tags of messages that the frontend sends.
 pub(crate) mod front {
@@ -33,6 +49,7 @@ pub(crate) mod back {
     pub(crate) const DATA_ROW: u8 = b'D';
     pub(crate) const EMPTY_QUERY_RESPONSE: u8 = b'I';
     pub(crate) const ERROR_RESPONSE: u8 = b'E';
+    pub(crate) const FUNCTION_CALL_RESPONSE: u8 = b'V';
     pub(crate) const NOTICE_RESPONSE: u8 = b'N';
     pub(crate) const NOTIFICATION_RESPONSE: u8 = b'A';
     pub(crate) const NO_DATA: u8 = b'n';
@@ -42,6 +59,64 @@ pub(crate) mod back {
     pub(crate) const PORTAL_SUSPENDED: u8 = b's';
     pub(crate) const READY_FOR_QUERY: u8 = b'Z';
     pub(crate) const ROW_DESCRIPTION: u8 = b'T';
+}
+
+/// The longest body of a kind of message that may be long. No server makes a longer one (its `MaxAllocSize`).
+const LONGEST: usize = 0x3fff_ffff;
+/// The longest of the others, which libpq takes for lost synchronisation, too.
+const LONGEST_SHORT: usize = 30_000;
+
+/// How long the body is that follows this header of a message from the server. Known from the header alone, so that
+/// nobody waits for what garbage announces.
+pub(crate) fn backend_body(header: [u8; 5]) -> Result<usize, Malformed> {
+    let [tag, a, b, c, d] = header;
+    let len = (u32::from_be_bytes([a, b, c, d]) as usize).checked_sub(4).ok_or(Malformed)?;
+    let allowed = match tag {
+        back::BIND_COMPLETE
+        | back::CLOSE_COMPLETE
+        | back::COPY_DONE
+        | back::EMPTY_QUERY_RESPONSE
+        | back::NO_DATA
+        | back::PARSE_COMPLETE
+        | back::PORTAL_SUSPENDED => 0..=0,
+        back::READY_FOR_QUERY => 1..=1,
+        back::COPY_DATA
+        | back::DATA_ROW
+        | back::ERROR_RESPONSE
+        | back::FUNCTION_CALL_RESPONSE
+        | back::NOTICE_RESPONSE
+        | back::NOTIFICATION_RESPONSE
+        | back::ROW_DESCRIPTION => 0..=LONGEST,
+        // The OIDs of as many parameters as a statement can have.
+        back::PARAMETER_DESCRIPTION => 2..=2 + 4 * 65_535,
+        // Unknown ones as well: a later server may have more kinds.
+        _ => 0..=LONGEST_SHORT,
+    };
+    if allowed.contains(&len) { Ok(len) } else { Err(Malformed) }
+}
+
+/// How long the message from the server at the front is, if all of its header is there.
+pub(crate) fn backend_message(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+    match bytes.first_chunk() {
+        Some(header) => backend_body(*header).map(|body| Some(header.len() + body)),
+        None => Ok(None),
+    }
+}
+
+/// What a ReadyForQuery says.
+pub(crate) fn transaction_status(body: &[u8]) -> Result<TransactionStatus, Malformed> {
+    match body {
+        b"I" => Ok(TransactionStatus::Idle),
+        b"T" => Ok(TransactionStatus::InTransaction),
+        b"E" => Ok(TransactionStatus::Failed),
+        _ => Err(Malformed),
+    }
+}
+
+/// How long the body is that follows this header of a message to the server: ours, or tokio-postgres's.
+fn frontend_body(header: [u8; 5]) -> Result<usize, Malformed> {
+    let [_, a, b, c, d] = header;
+    (u32::from_be_bytes([a, b, c, d]) as usize).checked_sub(4).ok_or(Malformed)
 }
 
 /// The tag under which the untagged first message of a frontend is told.
@@ -60,6 +135,8 @@ pub(crate) struct Scanner {
     body: Vec<u8>,
     /// The next message has no tag (the startup message).
     untagged: bool,
+    /// How long a body is, by its header.
+    body_of: fn([u8; 5]) -> Result<usize, Malformed>,
 }
 
 /// A message whose last byte has passed. `body` is its head, as far as it was wanted.
@@ -80,12 +157,13 @@ impl Scanner {
             keep: 0,
             body: Vec::new(),
             untagged: false,
+            body_of: backend_body,
         }
     }
 
     /// For what the frontend sends, from the startup message on.
     pub(crate) fn frontend() -> Scanner {
-        Scanner { untagged: true, have: 1, ..Scanner::backend() }
+        Scanner { untagged: true, have: 1, body_of: frontend_body, ..Scanner::backend() }
     }
 
     /// True between two messages.
@@ -102,9 +180,15 @@ impl Scanner {
     }
 
     /// Takes bytes up to the end of the current message. Returns how many, and the message if it is complete.
-    /// `wanted` says how many bytes of a body of this tag are to be kept. A length that no message can have ends
-    /// the scanning: the peer will notice, and everything passes unseen.
-    pub(crate) fn feed(&mut self, input: &[u8], wanted: fn(u8) -> usize) -> (usize, Option<Passed<'_>>) {
+    /// `wanted` says how many bytes of a body of this tag are to be kept.
+    ///
+    /// # Errors
+    /// What no message can begin with. Nothing that follows can be understood.
+    pub(crate) fn feed(
+        &mut self,
+        input: &[u8],
+        wanted: fn(u8) -> usize,
+    ) -> Result<(usize, Option<Passed<'_>>), Malformed> {
         let mut used = 0;
         if !self.in_body {
             let take = (5 - self.have).min(input.len());
@@ -112,12 +196,11 @@ impl Scanner {
             self.have += take;
             used = take;
             if self.have < 5 {
-                return (used, None);
+                return Ok((used, None));
             }
-            let [_, a, b, c, d] = self.header;
             let tag = if self.untagged { STARTUP } else { self.header[0] };
             self.header[0] = tag;
-            self.remaining = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4);
+            self.remaining = (self.body_of)(self.header)?;
             self.keep = wanted(tag).min(self.remaining);
             self.in_body = true;
             self.body.clear();
@@ -128,12 +211,12 @@ impl Scanner {
         self.remaining -= take;
         used += take;
         if self.remaining > 0 {
-            return (used, None);
+            return Ok((used, None));
         }
         self.in_body = false;
         self.untagged = false;
         self.have = 0;
-        (used, Some(Passed { tag: self.header[0], body: &self.body }))
+        Ok((used, Some(Passed { tag: self.header[0], body: &self.body })))
     }
 }
 
@@ -161,7 +244,8 @@ mod tests {
         for chunk in bytes.chunks(piece) {
             let mut chunk = chunk;
             while !chunk.is_empty() {
-                let (used, passed) = scanner.feed(chunk, |tag| if tag == front::QUERY { 8 } else { 0 });
+                let (used, passed) =
+                    scanner.feed(chunk, |tag| if tag == front::QUERY { 8 } else { 0 }).unwrap();
                 if let Some(p) = passed {
                     seen.push((p.tag, p.body.to_vec()));
                 }
@@ -190,9 +274,48 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_length_is_no_reason_to_panic() {
-        let mut scanner = Scanner::backend();
-        let (used, passed) = scanner.feed(&[b'Z', 0, 0, 0, 1, b'I'], |_| 5);
-        assert_eq!((used, passed.map(|p| p.tag)), (5, Some(b'Z')));
+    fn what_no_message_begins_with_is_an_error_before_its_body_is_there() {
+        let header = |tag: u8, len: u32| {
+            let [a, b, c, d] = len.to_be_bytes();
+            [tag, a, b, c, d]
+        };
+        for (tag, len) in [
+            (b'Z', 4),
+            (b'Z', 6),
+            (b'Z', 0),
+            (b'D', 3),
+            (b'D', u32::MAX),
+            (b'E', 0x4000_0004),
+            (b'1', 5),
+            (b'S', 30_005),
+            (b't', 5),
+            (b't', 2 + 4 * 65_535 + 5),
+            (b'g', u32::from_be_bytes(*b"arba")),
+        ] {
+            let header = header(tag, len);
+            assert_eq!(backend_body(header), Err(Malformed), "{header:?}");
+            assert_eq!(backend_message(&header), Err(Malformed));
+            for piece in 1..=5 {
+                let mut scanner = Scanner::backend();
+                let refused = header.chunks(piece).any(|c| scanner.feed(c, |_| 5).is_err());
+                assert!(refused, "in pieces of {piece}");
+            }
+        }
+        for (tag, len, body) in [(b'Z', 5, 1), (b'D', 4, 0), (b'2', 4, 0), (b'~', 8, 4), (b'K', 260, 256)] {
+            assert_eq!(backend_body(header(tag, len)), Ok(body));
+        }
+        assert_eq!(backend_message(&[b'Z', 0, 0, 0]), Ok(None));
+        assert_eq!(backend_message(&[b'Z', 0, 0, 0, 5, b'I', b'Z']), Ok(Some(6)));
+        assert!(Scanner::frontend().feed(&[0, 0, 0, 3], |_| 0).is_err());
+    }
+
+    #[test]
+    fn a_status_that_nobody_knows_is_none() {
+        assert_eq!(transaction_status(b"I"), Ok(TransactionStatus::Idle));
+        assert_eq!(transaction_status(b"T"), Ok(TransactionStatus::InTransaction));
+        assert_eq!(transaction_status(b"E"), Ok(TransactionStatus::Failed));
+        for status in [&b""[..], b"X", b"i", b"II", b"\0"] {
+            assert_eq!(transaction_status(status), Err(Malformed));
+        }
     }
 }

@@ -22,7 +22,7 @@ use super::connect::{CancelFailed, Peer};
 use super::control::Control;
 use super::in_flight::{Task, Work};
 use super::stream::{Link, Socket};
-use crate::detect::checkout::{CheckoutId, State};
+use crate::detect::checkout::{Activity, CheckoutId, State};
 use crate::error::{Error, ErrorCode, Result};
 use crate::process::{OfProcess, Process, Singleton};
 
@@ -134,12 +134,13 @@ impl Closer {
         }
     }
 
-    /// Cancels what a checkout runs, and leaves its session alone.
+    /// Cancels what a checkout runs, and leaves its session alone. One request is on its way at a time.
     pub(crate) fn cancel(&self, control: Arc<Control>, checkout: CheckoutId) {
-        control.cancels.fetch_add(1, Ordering::SeqCst);
-        if let Err(unsent) = self.jobs.send(Job::Cancel(control.clone(), checkout)) {
+        if control.cancels.ask()
+            && let Err(unsent) = self.jobs.send(Job::Cancel(control.clone(), checkout))
+        {
             drop(unsent);
-            control.cancels.fetch_sub(1, Ordering::SeqCst);
+            control.cancels.give_up();
         }
     }
 }
@@ -161,17 +162,24 @@ async fn work(job: Job) {
             drop(guard);
         }
         Job::Cancel(control, checkout) => {
-            let word = control.slot.word();
-            // Given back meanwhile with the statement still running: it is waited for, and no less to be cancelled.
-            let runs = matches!(word.state, State::Held | State::Returning);
-            if word.generation == checkout.generation() && runs {
-                let (pid, secret) = control.key();
-                if let Err(CancelFailed { sent: true, .. }) = cancel(&control.peer, pid, secret).await {
-                    // It may arrive at any time, and would hit whoever has the session then.
-                    control.doubtful_cancel.store(true, Ordering::SeqCst);
+            let mut first = true;
+            loop {
+                let word = control.slot.word();
+                // Given back meanwhile with the statement still running: it is waited for, and no less to be cancelled.
+                let lent = matches!(word.state, State::Held | State::Returning);
+                let working = matches!(control.traffic().activity(), Activity::Executing | Activity::Stalled);
+                if word.generation == checkout.generation() && lent && (first || working) {
+                    let (pid, secret) = control.key();
+                    if let Err(CancelFailed { sent: true, .. }) = cancel(&control.peer, pid, secret).await {
+                        // It may arrive at any time, and would hit whoever has the session then.
+                        control.doubtful_cancel.store(true, Ordering::SeqCst);
+                    }
+                }
+                first = false;
+                if !control.cancels.arrived() {
+                    break;
                 }
             }
-            control.cancels.fetch_sub(1, Ordering::SeqCst);
             // A return may have waited for this.
             control.task.wake_by_ref();
         }

@@ -283,6 +283,10 @@ impl Shared {
         if control.is_ended() {
             return Some(RemoveReason::Lost);
         }
+        // It heard something: the notifications would be the next holder's.
+        if control.traffic().listening {
+            return Some(RemoveReason::Reset);
+        }
         if now >= control.expires_at || control.drains != self.drains.load(Ordering::Relaxed) {
             return Some(RemoveReason::Lifetime);
         }

@@ -2,13 +2,17 @@
 //! connection.
 
 use std::ops::Deref;
+use std::sync::atomic::Ordering;
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::connection::Connection;
+use super::exchange::Query;
+use super::failure;
 use crate::detect::checkout::TransactionStatus;
-use crate::error::Result;
+use crate::detect::sql;
+use crate::error::{Error, ErrorCode, Result};
 
 /// The most statements that our conveniences keep prepared on one connection.
 const MOST_PREPARED: usize = 512;
@@ -30,8 +34,12 @@ impl Connection {
     /// Runs one statement and returns its rows: prepared once per connection, or without any named statement if
     /// `statement_cache` is off (PgBouncer before 1.21 in transaction mode).
     ///
+    /// A statement that is not valid any more on this connection is prepared anew and sent once more, unless the server
+    /// had begun with it, or a transaction has failed by it.
+    ///
     /// # Errors
-    /// As the server says (`Database`), or `ForceReleased`, `ConnectionLost`.
+    /// As the server says (`Database`; SQLSTATE `25P02` for a `COMMIT` of a transaction that had failed before, which was
+    /// rolled back instead), or `ForceReleased`, `ConnectionLost`.
     pub async fn fetch(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
         match self.statement(sql, params, Wanted::Rows).await? {
             Given::Rows(rows) => Ok(rows),
@@ -51,20 +59,31 @@ impl Connection {
     }
 
     async fn statement(&self, sql: &str, params: &[Param<'_>], wanted: Wanted) -> Result<Given> {
-        let outcome = if self.shared().options().statement_cache {
-            match self.cached(sql, params, &wanted).await {
-                // The plan has become invalid (a column was added, the statement was deallocated): prepared anew,
-                // once, unless a transaction has failed by it.
-                Err(e) if is_stale(&e) && self.control().traffic().transaction == TransactionStatus::Idle => {
-                    drop(self.statement_cache.remove(sql, &[]));
-                    self.cached(sql, params, &wanted).await
-                }
-                outcome => outcome,
+        if sql::commits(sql) {
+            if !params.is_empty() {
+                let text = format!("{sql:?} takes no parameters, and there are {}", params.len());
+                return Err(Error::new(ErrorCode::InvalidArgument, text));
             }
+            return self.commit_by_hand(sql, wanted).await;
+        }
+        let outcome = if self.shared().options().statement_cache {
+            self.cached(sql, params, &wanted).await
         } else {
             self.unnamed(sql, params, &wanted).await
         };
         outcome.map_err(|e| self.error(e))
+    }
+
+    /// A commit by its own name: only its command tag, which tokio-postgres keeps to itself, says whether it was one.
+    async fn commit_by_hand(&self, sql: &str, wanted: Wanted) -> Result<Given> {
+        let answer = self.exchange().extended(&Query::new(sql).cached(false)).await?.one().await?;
+        if answer.tag().is_some_and(|tag| tag.command() == "ROLLBACK") {
+            return Err(failure::rolled_back_instead());
+        }
+        Ok(match wanted {
+            Wanted::Rows => Given::Rows(Vec::new()),
+            Wanted::Count => Given::Count(0),
+        })
     }
 
     async fn cached(
@@ -73,14 +92,33 @@ impl Connection {
         params: &[Param<'_>],
         wanted: &Wanted,
     ) -> Result<Given, tokio_postgres::Error> {
-        if self.statement_cache.size() >= MOST_PREPARED {
-            self.statement_cache.clear();
+        let mut again = true;
+        loop {
+            if self.statement_cache.size() >= MOST_PREPARED {
+                self.statement_cache.clear();
+            }
+            let statement = self.prepare_cached(sql).await?;
+            let bound = || self.control().bound.load(Ordering::Relaxed);
+            let before = bound();
+            let outcome = match wanted {
+                Wanted::Rows => self.query(&statement, params).await.map(Given::Rows),
+                Wanted::Count => self.execute(&statement, params).await.map(Given::Count),
+            };
+            match outcome {
+                // Bound, it has run, whatever its error looks like; bound meanwhile was perhaps another task's statement,
+                // and nobody knows. In a transaction, what was done before is lost with it.
+                Err(e)
+                    if again
+                        && is_stale(&e)
+                        && bound() == before
+                        && self.control().traffic().transaction == TransactionStatus::Idle =>
+                {
+                    drop(self.statement_cache.remove(sql, &[]));
+                    again = false;
+                }
+                outcome => return outcome,
+            }
         }
-        let statement = self.prepare_cached(sql).await?;
-        Ok(match wanted {
-            Wanted::Rows => Given::Rows(self.query(&statement, params).await?),
-            Wanted::Count => Given::Count(self.execute(&statement, params).await?),
-        })
     }
 
     async fn unnamed(
@@ -98,7 +136,7 @@ impl Connection {
 }
 
 fn is_stale(e: &tokio_postgres::Error) -> bool {
-    e.code().is_some_and(|code| matches!(code.code(), "0A000" | "26000"))
+    e.as_db_error().is_some_and(|e| failure::is_stale(e.code().code(), e.routine()))
 }
 
 /// The type that a parameter is sent as where there is no prepared statement to tell: the first of these that the
@@ -177,9 +215,11 @@ impl OwnedTransaction {
     /// Commits, and returns the connection.
     ///
     /// # Errors
-    /// As the server says; the connection is returned, and rolled back if need be, all the same.
+    /// As the server says; `Database` with SQLSTATE `25P02` if a statement had failed before: then everything was rolled
+    /// back instead; `InvalidArgument` if a statement has ended the transaction already. The connection is returned, and
+    /// rolled back if need be, all the same.
     pub async fn commit(self) -> Result<()> {
-        self.say("COMMIT").await
+        self.exchange().commit().await
     }
 
     /// Rolls back, and returns the connection.

@@ -25,7 +25,9 @@ use tokio_postgres::tls::{ChannelBinding, TlsStream};
 use super::control::{Control, Standing};
 use super::exchange::transport::{Active, Chunk, copy_abort};
 use super::in_flight::OnTheWire;
-use super::protocol::{STARTUP, Scanner, back, cstr, front};
+use super::parameters;
+use super::protocol::{Malformed, STARTUP, Scanner, back, backend_message, cstr, front, transaction_status};
+use super::reset;
 use super::tombstone::Tombstone;
 use crate::clock::Nanos;
 use crate::config::SqlText;
@@ -55,6 +57,8 @@ struct Batch {
 pub(super) struct Observer {
     out: Scanner,
     pub(super) input: Scanner,
+    /// The server has sent what is no message: nothing behind it can be understood, and the session ends.
+    broken: bool,
     pub(super) session: Session,
 }
 
@@ -78,6 +82,8 @@ pub(super) struct Session {
     statements: HashMap<Vec<u8>, Option<Arc<str>>>,
     /// The last simple query ends every LISTEN.
     unlistens: bool,
+    /// The text that was sent last.
+    last_sent: Option<Arc<str>>,
     /// The transaction has changed or dropped something.
     altered: bool,
     /// How much of the next simple query is not shown: it is not its asker's.
@@ -128,7 +134,7 @@ fn back_body(tag: u8) -> usize {
         back::READY_FOR_QUERY => 1,
         back::BACKEND_KEY_DATA => 8,
         back::COMMAND_COMPLETE => 16,
-        back::PARAMETER_STATUS => 4096,
+        back::PARAMETER_STATUS => parameters::LONGEST_BODY,
         _ => 0,
     }
 }
@@ -165,7 +171,8 @@ impl Observer {
     fn sent(&mut self, mut bytes: &[u8]) {
         let now = self.session.now();
         while !bytes.is_empty() {
-            let (used, passed) = self.out.feed(bytes, front_body);
+            // What goes out is ours, or tokio-postgres's: it is made of messages.
+            let Ok((used, passed)) = self.out.feed(bytes, front_body) else { break };
             bytes = &bytes[used..];
             if let Some(passed) = passed {
                 self.session.front(passed.tag, passed.body, now);
@@ -218,23 +225,32 @@ impl Observer {
         session.control.task.publish(on_the_wire);
     }
 
-    /// These bytes came in.
-    fn received(&mut self, mut bytes: &[u8]) {
+    /// These bytes came in. Returns how many of them stand before what is no message: all, if everything is.
+    fn received(&mut self, bytes: &[u8]) -> usize {
         let now = self.session.now();
-        while !bytes.is_empty() {
-            let (used, passed) = self.input.feed(bytes, back_body);
-            bytes = &bytes[used..];
-            if let Some(passed) = passed {
-                self.session.back(passed.tag, passed.body, now);
+        let mut understood = 0;
+        while understood < bytes.len() && !self.broken {
+            match self.understand(&bytes[understood..], now) {
+                Ok(used) => understood += used,
+                Err(Malformed) => self.broken = true,
             }
         }
         self.moved(now);
+        understood
+    }
+
+    fn understand(&mut self, bytes: &[u8], now: Nanos) -> Result<usize, Malformed> {
+        let (used, passed) = self.input.feed(bytes, back_body)?;
+        if let Some(passed) = passed {
+            self.session.back(passed.tag, passed.body, now)?;
+        }
+        Ok(used)
     }
 
     /// For the tombstone: what a message from the holder asks for, without stamping anything.
     pub(super) fn scan_late(&mut self, mut bytes: &[u8], mut each: impl FnMut(u8, &[u8])) {
         while !bytes.is_empty() {
-            let (used, passed) = self.out.feed(bytes, front_body);
+            let Ok((used, passed)) = self.out.feed(bytes, front_body) else { break };
             bytes = &bytes[used..];
             if let Some(passed) = passed {
                 each(passed.tag, passed.body);
@@ -268,7 +284,7 @@ impl Session {
             front::QUERY => {
                 let sql = cstr(body).0;
                 let whole = text(sql);
-                self.unlistens = whole.contains("UNLISTEN *");
+                self.unlistens = reset::ends_listening(&whole);
                 let shown = match std::mem::take(&mut self.in_front) {
                     0 => whole,
                     front => text(sql.get(front..).unwrap_or(sql)),
@@ -277,6 +293,7 @@ impl Session {
                 self.outstanding.push_back(Outstanding { sync: false, work: true });
             }
             front::FUNCTION_CALL => {
+                self.traffic.may_listen = true;
                 self.asked(None, now);
                 self.outstanding.push_back(Outstanding { sync: false, work: true });
             }
@@ -350,14 +367,38 @@ impl Session {
         stamps.used(now);
         self.traffic.answered = false;
         if let Some(sql) = sql {
+            self.last_sent = Some(sql.clone());
             let keep = self.control.detector.policy().sql_text != SqlText::Off;
             stamps.set_sql(keep.then_some(sql), now);
         }
     }
 
-    fn back(&mut self, tag: u8, body: &[u8], now: Nanos) {
+    /// A statement has failed, and may have listened to something before.
+    fn failed(&mut self) {
+        let last = self.last_sent.as_deref();
+        self.traffic.may_listen |=
+            self.outstanding.len() > 1 || last.is_some_and(reset::may_commit_before_it_fails);
+    }
+
+    /// What the session listens to now, by the tag of a command.
+    fn listens(&mut self, tag: &[u8]) {
+        if tag.starts_with(b"LISTEN\0") {
+            self.traffic.listening = true;
+        } else if tag.starts_with(b"DO\0") || tag.starts_with(b"CALL\0") {
+            // What ran inside says no tag of its own.
+            self.traffic.may_listen = true;
+        } else if tag.starts_with(b"DISCARD ALL\0")
+            || (tag.starts_with(b"UNLISTEN\0")
+                && self.unlistens
+                && self.traffic.transaction == TransactionStatus::Idle)
+        {
+            (self.traffic.listening, self.traffic.may_listen) = (false, false);
+        }
+    }
+
+    fn back(&mut self, tag: u8, body: &[u8], now: Nanos) -> Result<(), Malformed> {
         match (tag, body) {
-            (back::READY_FOR_QUERY, [status, ..]) => {
+            (back::READY_FOR_QUERY, status) => {
                 let done = self.outstanding.pop_front();
                 if done.is_some_and(|d| d.work) {
                     // What was sent behind it begins now.
@@ -366,12 +407,9 @@ impl Session {
                 }
                 self.copy_in = false;
                 self.traffic.answered = false;
-                self.traffic.transaction = match status {
-                    b'I' => TransactionStatus::Idle,
-                    b'T' => TransactionStatus::InTransaction,
-                    // A status that nobody knows is no clean one.
-                    _ => TransactionStatus::Failed,
-                };
+                // One that nobody knows is no clean one.
+                self.traffic.transaction = TransactionStatus::Failed;
+                self.traffic.transaction = transaction_status(status)?;
             }
             (back::COPY_IN_RESPONSE | back::COPY_BOTH_RESPONSE, _) => {
                 self.copy_in = true;
@@ -381,35 +419,31 @@ impl Session {
                 }
             }
             (back::ERROR_RESPONSE, _) => {
+                self.failed();
                 self.copy_in = false;
                 self.traffic.answered = self.outstanding.len() == 1 && !self.needs_sync;
             }
             (back::COMMAND_COMPLETE, tag) => {
                 // A simple query may have more statements to come.
                 self.traffic.answered = self.outstanding.len() == 1 && self.outstanding[0].sync;
-                if tag.starts_with(b"LISTEN\0") {
-                    self.traffic.listening = true;
-                } else if self.ends_plans(tag) {
+                self.listens(tag);
+                if self.ends_plans(tag) {
                     self.control.statements.lock().forget_all();
-                } else if tag.starts_with(b"UNLISTEN\0")
-                    && self.unlistens
-                    && self.traffic.transaction == TransactionStatus::Idle
-                {
-                    self.traffic.listening = false;
                 }
             }
-            (back::PARAMETER_STATUS, body) => {
-                let (name, rest) = cstr(body);
-                let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(cstr(rest).0));
-                let before = self.control.parameters.lock().insert(name.into(), value.into());
-                drop(before);
+            (back::BIND_COMPLETE, _) => {
+                self.control.bound.fetch_add(1, Ordering::Relaxed);
             }
+            // A function has listened to something: it says so by its first notification.
+            (back::NOTIFICATION_RESPONSE, _) => self.traffic.listening = true,
+            (back::PARAMETER_STATUS, body) => self.control.parameters.lock().reported(body),
             (back::BACKEND_KEY_DATA, [a, b, c, d, e, f, g, h]) => {
                 self.control
                     .set_key(u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]));
             }
             _ => {}
         }
+        Ok(())
     }
 }
 
@@ -420,6 +454,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             observer: Observer {
                 out: Scanner::frontend(),
                 input: Scanner::backend(),
+                broken: false,
                 session: Session {
                     control,
                     outstanding: VecDeque::new(),
@@ -432,6 +467,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     published: (OnTheWire::default(), Traffic::default()),
                     statements: HashMap::new(),
                     unlistens: false,
+                    last_sent: None,
                     altered: false,
                     in_front: 0,
                 },
@@ -585,6 +621,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             while let Some(len) = whole_message(&self.buffered) {
                 let message = self.buffered.split_to(len);
                 self.observer.received(&message);
+                if self.observer.broken {
+                    // Whoever asked meets it as well, and is told what it was.
+                    chunk.unsplit(message);
+                    break;
+                }
                 match message[0] {
                     back::NOTIFICATION_RESPONSE | back::PARAMETER_STATUS => {
                         self.to_client.extend_from_slice(&message)
@@ -600,6 +641,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             if !chunk.is_empty() {
                 active.send(Chunk { messages: chunk.freeze() });
             }
+            self.intact()?;
             if done || !self.to_client.is_empty() {
                 self.pump(cx)?;
                 return Poll::Ready(Ok(()));
@@ -623,6 +665,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
         }
     }
 
+    /// What cannot be understood ends the session, once all that came before it is told.
+    fn intact(&self) -> Result<(), Malformed> {
+        if self.observer.broken && self.to_client.is_empty() { Err(Malformed) } else { Ok(()) }
+    }
+
     /// Says goodbye: Terminate and the end of the stream. Only while nothing is in flight.
     fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(inner) = self.inner.as_mut() else { return Poll::Ready(Ok(())) };
@@ -643,11 +690,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
     }
 }
 
-/// The length of the message at the front, if all of it is there.
+/// The length of the message at the front, if all of it is there. What is no message is all of it.
 fn whole_message(bytes: &[u8]) -> Option<usize> {
-    let [_, a, b, c, d, ..] = *bytes else { return None };
-    let len = (u32::from_be_bytes([a, b, c, d]) as usize).max(4) + 1;
-    (bytes.len() >= len).then_some(len)
+    match backend_message(bytes) {
+        Ok(len) => len.filter(|len| *len <= bytes.len()),
+        Err(Malformed) => Some(bytes.len()),
+    }
 }
 
 /// Moves as much as fits.
@@ -671,6 +719,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
                 ready!(this.poll_goodbye(cx))?;
                 return Poll::Ready(Ok(()));
             }
+            this.intact()?;
             this.pump(cx)?;
             if !this.to_client.is_empty() {
                 drain(&mut this.to_client, buf);
@@ -682,7 +731,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
             }
             if !this.buffered.is_empty() {
                 // Read together with the end of the last exchange, and nobody's but tokio-postgres's.
-                this.observer.received(&this.buffered);
+                let understood = this.observer.received(&this.buffered);
+                this.buffered.truncate(understood);
                 this.to_client.unsplit(this.buffered.split());
                 continue;
             }
@@ -691,7 +741,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
             let read = Pin::new(inner).poll_read(cx, buf);
             this.observer.session.control.read_blocked.store(read.is_pending(), Ordering::Release);
             ready!(read)?;
-            this.observer.received(&buf.filled()[before..]);
+            let understood = this.observer.received(&buf.filled()[before..]);
+            buf.set_filled(before + understood);
+            if understood == 0 {
+                // Nothing came, or nothing that could be understood.
+                this.intact()?;
+            }
             return Poll::Ready(Ok(()));
         }
     }

@@ -29,6 +29,140 @@ async fn notifications_arrive_on_the_handle_that_listens() {
     }
 }
 
+/// What the session of the next holder listens to.
+async fn next_hears(pool: &Pool) -> usize {
+    let next = pool.acquire().await.unwrap();
+    next.fetch("SELECT pg_listening_channels()", &[]).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn the_next_holder_hears_nothing_of_what_was_listened_to_inside_other_statements() {
+    let watcher = observer().await;
+    watcher
+        .batch_execute(
+            "CREATE OR REPLACE PROCEDURE pool_listen_p() LANGUAGE plpgsql AS $$ BEGIN LISTEN inside; END $$;
+             CREATE OR REPLACE PROCEDURE pool_listen_q() LANGUAGE plpgsql AS
+             $$ BEGIN LISTEN inside; COMMIT; RAISE 'no'; END $$",
+        )
+        .await
+        .unwrap();
+    let pool = builder().max_size(1).build().unwrap();
+    let does = "DO $$ BEGIN LISTEN inside; END $$";
+    for sql in [does, "CALL pool_listen_p()", "BEGIN; DO $$ BEGIN LISTEN inside; END $$; COMMIT"] {
+        let held = pool.acquire().await.unwrap();
+        held.batch_execute(sql).await.unwrap();
+        drop(held);
+        assert_eq!(next_hears(&pool).await, 0, "{sql}");
+    }
+    for sql in [does, "CALL pool_listen_p()"] {
+        let held = pool.acquire().await.unwrap();
+        held.run(sql, &[]).await.unwrap();
+        drop(held);
+        assert_eq!(next_hears(&pool).await, 0, "{sql}, by the extended protocol");
+        let held = pool.acquire().await.unwrap();
+        held.exchange().extended(&leakpool::exchange::Query::new(sql)).await.unwrap().one().await.unwrap();
+        drop(held);
+        assert_eq!(next_hears(&pool).await, 0, "{sql}, by the exchange");
+    }
+    // To UNLISTEN one channel is not to UNLISTEN all, whatever else the text says.
+    for sql in ["UNLISTEN other -- not UNLISTEN *", "BEGIN; UNLISTEN *; ROLLBACK"] {
+        let held = pool.acquire().await.unwrap();
+        held.batch_execute("LISTEN inside").await.unwrap();
+        held.batch_execute(sql).await.unwrap();
+        drop(held);
+        assert_eq!(next_hears(&pool).await, 0, "{sql}");
+    }
+    // What has committed before it fails.
+    for sql in ["DO $$ BEGIN LISTEN inside; COMMIT; RAISE 'no'; END $$", "CALL pool_listen_q()"] {
+        let held = pool.acquire().await.unwrap();
+        held.batch_execute(sql).await.unwrap_err();
+        drop(held);
+        assert_eq!(next_hears(&pool).await, 0, "{sql}");
+    }
+    assert_eq!(pool.metrics().created, 1, "none of that is a reason to end a session");
+}
+
+#[tokio::test]
+async fn a_session_that_turns_out_to_listen_is_not_lent_as_it_is() {
+    let watcher = observer().await;
+    watcher
+        .batch_execute(
+            "CREATE OR REPLACE FUNCTION pool_listen_g() RETURNS int LANGUAGE plpgsql AS
+             $$ BEGIN LISTEN inside_g; RETURN 1; END $$",
+        )
+        .await
+        .unwrap();
+    let pool = builder().max_size(1).build().unwrap();
+    // A notification shows it while it is held.
+    let held = pool.acquire().await.unwrap();
+    let mut heard = held.notifications();
+    held.fetch("SELECT pool_listen_g()", &[]).await.unwrap();
+    watcher.batch_execute("NOTIFY inside_g").await.unwrap();
+    assert_eq!(heard.next().await.unwrap().channel(), "inside_g");
+    assert!(pool.checkouts()[0].listening);
+    drop(held);
+    assert_eq!(next_hears(&pool).await, 0);
+    assert_eq!(pool.metrics().created, 1);
+    // And while it is idle.
+    let held = pool.acquire().await.unwrap();
+    held.fetch("SELECT pool_listen_g()", &[]).await.unwrap();
+    drop(held);
+    watcher.batch_execute("NOTIFY inside_g").await.unwrap();
+    eventually("the next holder hears nothing", || {
+        let next = pool.try_acquire().ok();
+        next.is_none_or(|next| !pool.checkouts()[0].listening && next.backend_pid().is_some())
+    })
+    .await;
+    let limit = std::time::Instant::now() + LIMIT;
+    while next_hears(&pool).await > 0 {
+        assert!(std::time::Instant::now() < limit, "it still listens");
+    }
+}
+
+#[tokio::test]
+async fn notifications_that_are_dropped_take_nothing_from_the_others() {
+    let pool = builder().max_size(1).build().unwrap();
+    let held = pool.acquire().await.unwrap();
+    let (mut a, b, mut c) = (held.notifications(), held.notifications(), held.notifications());
+    drop(b);
+    held.batch_execute("LISTEN at_once; NOTIFY at_once, 'x'").await.unwrap();
+    assert_eq!(a.next().await.unwrap().payload(), "x");
+    assert_eq!(c.next().await.unwrap().payload(), "x");
+    drop(held);
+    assert!(a.next().await.is_none(), "they end with the checkout");
+}
+
+#[tokio::test]
+async fn one_cancel_is_on_its_way_however_often_it_is_asked_for() {
+    let proxy = crate::proxy::Proxy::start();
+    let pool = Pool::builder().dsn(&proxy.url()).max_size(1).build().unwrap();
+    let held = pool.acquire().await.unwrap();
+    let cancel = held.cancel_handle();
+    let running = tokio::spawn(async move {
+        let outcome = held.batch_execute("SELECT pg_sleep(600)").await.map_err(|e| held.error(e));
+        (held, outcome)
+    });
+    eventually("it runs", || pool.checkouts()[0].activity == Activity::Executing).await;
+    proxy.hold_requests(true);
+    let before = proxy.connections();
+    for _ in 0..20_000 {
+        cancel.cancel().unwrap();
+    }
+    eventually("it is on its way", || proxy.connections() > before).await;
+    for _ in 0..20_000 {
+        cancel.cancel().unwrap();
+    }
+    proxy.hold_requests(false);
+    let (held, outcome) = running.await.unwrap();
+    assert_eq!(outcome.unwrap_err().sqlstate(), Some("57014"));
+    eventually("it has arrived", || !held.is_being_cancelled()).await;
+    // The one of before the first had gone, and one for all that were asked for meanwhile.
+    assert!(proxy.connections() <= before + 2, "{} connections", proxy.connections() - before);
+    held.batch_execute("SELECT 1").await.unwrap();
+    drop(held);
+    pool.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn copy_pipelining_and_transactions_work_through_the_handle() {
     let pool = builder().max_size(1).build().unwrap();

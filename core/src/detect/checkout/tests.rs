@@ -39,7 +39,7 @@ fn the_traffic_word_keeps_every_part_and_tells_the_activity() {
     use TransactionStatus::{Failed, Idle, InTransaction};
     for transaction in [Idle, InTransaction, Failed] {
         for outstanding in [0, 1, u32::MAX] {
-            for bits in 0..32 {
+            for bits in 0..64 {
                 let traffic = Traffic {
                     transaction,
                     outstanding,
@@ -47,6 +47,7 @@ fn the_traffic_word_keeps_every_part_and_tells_the_activity() {
                     sending: bits & 16 != 0,
                     unread: bits & 2 != 0,
                     listening: bits & 4 != 0,
+                    may_listen: bits & 32 != 0,
                     answered: bits & 8 != 0,
                 };
                 assert_eq!(Traffic::unpack(traffic.pack()), traffic);
@@ -122,6 +123,45 @@ fn facts_are_all_of_one_checkout() {
             if let Some((word, facts)) = slot.facts() {
                 assert_eq!(facts.acquired_at, word.generation * 10);
                 assert_eq!(facts.expected, word.generation * 10);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_statement_belongs_to_the_checkout_that_sent_it() {
+    let slot = Slot::new(0);
+    // A clock may show the same time twice.
+    let first = lend(&slot, 7);
+    slot.stamps.set_sql(Some("of the first".into()), 7);
+    assert_eq!(slot.stamps.sql_of(first.generation()), Some(("of the first".into(), 7)));
+    slot.end_holding(first.generation(), State::Free, 7).unwrap();
+    let second = lend(&slot, 7);
+    assert_eq!(slot.stamps.sql_of(second.generation()), None, "it is somebody else's");
+    slot.stamps.set_sql(Some("of the second".into()), 7);
+    assert_eq!(slot.stamps.sql_of(first.generation()), None);
+    assert_eq!(slot.stamps.sql_of(second.generation()), Some(("of the second".into(), 7)));
+    slot.stamps.set_sql(None, 8);
+    assert_eq!(slot.stamps.sql_of(second.generation()), None);
+}
+
+#[test]
+fn a_text_is_never_seen_with_the_time_of_another() {
+    let slot = Slot::new(0);
+    let id = lend(&slot, 0);
+    let texts: Vec<Arc<str>> = (0..64_u64).map(|at| at.to_string().into()).collect();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..200_000_u64 {
+                let at = round % 64;
+                slot.stamps.set_sql(Some(texts[at as usize].clone()), at);
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        while !done.load(Ordering::SeqCst) {
+            if let Some((text, at)) = slot.stamps.sql_of(id.generation()) {
+                assert_eq!(*text, *at.to_string());
             }
         }
     });

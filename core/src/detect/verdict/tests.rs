@@ -13,6 +13,7 @@ const EXECUTING: Traffic = Traffic {
     sending: false,
     unread: false,
     listening: false,
+    may_listen: false,
     answered: false,
 };
 const IDLE: Traffic = Traffic { outstanding: 0, ..EXECUTING };

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::values::{Column, Format, RawRow, RowBlock, Tag};
-use crate::pool::protocol::back;
+use crate::pool::protocol::{back, backend_message};
 
-/// A body that is not what its tag says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub(crate) use crate::pool::protocol::Malformed;
 
 /// The rest of a message's body.
 pub(crate) struct Body<'a>(&'a [u8]);
@@ -66,13 +64,10 @@ impl<'a> Body<'a> {
 }
 
 /// Cuts the first message off: its tag and its body. `None` if there is none; what follows it stays.
-pub(crate) fn message(bytes: &mut Bytes) -> Option<(u8, Bytes)> {
-    let [tag, a, b, c, d, ..] = **bytes else { return None };
-    let end = (u32::from_be_bytes([a, b, c, d]) as usize).max(4) + 1;
-    if bytes.len() < end {
-        return None;
-    }
-    Some((tag, bytes.split_to(end).slice(5..)))
+pub(crate) fn message(bytes: &mut Bytes) -> Result<Option<(u8, Bytes)>, Malformed> {
+    let Some(end) = backend_message(bytes)?.filter(|end| *end <= bytes.len()) else { return Ok(None) };
+    let tag = bytes[0];
+    Ok(Some((tag, bytes.split_to(end).slice(5..))))
 }
 
 fn format(code: i16) -> Result<Format, Malformed> {
@@ -118,8 +113,10 @@ pub(crate) fn parameters(body: &[u8]) -> Result<Arc<[u32]>, Malformed> {
 /// Cuts off the rows at the front, each of which must have this many values. `None` if there is none.
 pub(crate) fn rows(bytes: &mut Bytes, columns: usize) -> Result<Option<RowBlock>, Malformed> {
     let (mut len, mut end) = (0, 0);
-    while let Some([back::DATA_ROW, a, b, c, d]) = bytes.get(end..end + 5) {
-        let next = end + (u32::from_be_bytes([*a, *b, *c, *d]) as usize).max(4) + 1;
+    while bytes.get(end) == Some(&back::DATA_ROW)
+        && let Some(message) = backend_message(&bytes[end..])?
+    {
+        let next = end + message;
         let Some(body) = bytes.get(end + 5..next) else { break };
         if check_row(body)? != columns {
             return Err(Malformed);
@@ -201,7 +198,7 @@ mod tests {
             tag(body).map(|t| (t.rows(), t.oid(), t.command().len())).is_ok(),
             copy_formats(body).is_ok(),
             Fields::decode(body).map(|f| (f.position(), f.to_string())).is_ok(),
-            message(&mut Bytes::copy_from_slice(body)).is_some(),
+            message(&mut Bytes::copy_from_slice(body)).is_ok_and(|m| m.is_some()),
         ]
         .into_iter()
         .filter(|ok| *ok)
@@ -242,7 +239,7 @@ mod tests {
             |b| tag(b).is_ok(),
             |b| copy_formats(b).is_ok(),
             |b| Fields::decode(b).is_ok(),
-            |b| message(&mut Bytes::copy_from_slice(b)).is_some(),
+            |b| message(&mut Bytes::copy_from_slice(b)).is_ok_and(|m| m.is_some()),
         ];
         for (sample, decoder) in samples.iter().zip(decoders) {
             assert!(decoder(sample));
@@ -293,6 +290,8 @@ mod tests {
     fn a_length_of_gigabytes_allocates_nothing() {
         assert!(row(Bytes::from_static(&[255, 255, 127, 255, 255, 255])).is_err());
         assert!(row(Bytes::from_static(&[0, 1, 128, 0, 0, 0])).is_err());
-        assert!(message(&mut Bytes::from_static(&[b'D', 255, 255, 255, 255, 0])).is_none());
+        assert_eq!(message(&mut Bytes::from_static(&[b'D', 255, 255, 255, 255, 0])), Err(Malformed));
+        assert_eq!(message(&mut Bytes::from_static(&[b'D', 0, 0, 0, 3, 0])), Err(Malformed));
+        assert_eq!(rows(&mut Bytes::from_static(&[b'D', 255, 255, 255, 255, 0]), 1), Err(Malformed));
     }
 }

@@ -4,6 +4,7 @@ use super::cache::{Description, Ticket};
 use super::fields::ServerError;
 use super::values::{Format, Formats};
 use crate::error::Error;
+use crate::pool::failure;
 
 /// What is known of a request before its answer comes.
 #[derive(Default)]
@@ -69,13 +70,7 @@ pub(crate) enum Undo {
     Begin,
 }
 
-/// The server does not know the statement any more, or its result would have other columns now.
+/// What the request relied on is not valid any more.
 pub(crate) fn is_stale(e: &Error) -> bool {
-    let Some(error) = e.detail::<ServerError>() else { return false };
-    match error.code() {
-        "26000" => true,
-        // Other features may be unsupported for good. The routine's name is not translated, as the message is.
-        "0A000" => error.routine() == Some("RevalidateCachedQuery"),
-        _ => false,
-    }
+    e.detail::<ServerError>().is_some_and(|error| failure::is_stale(error.code(), error.routine()))
 }

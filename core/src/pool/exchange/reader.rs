@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::pool::connection::{not_sent_and_force_released, sent_and_force_released};
 use crate::pool::control::Control;
 use crate::pool::failure::{self, Phase};
-use crate::pool::protocol::back;
+use crate::pool::protocol::{back, transaction_status};
 
 /// Who asked, and on which connection.
 #[derive(Clone)]
@@ -135,7 +135,15 @@ impl Reader {
     /// The next message. Errors are kept back until the answer is over. After `Over` there is nothing more.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
         loop {
-            let Some((tag, body)) = decode::message(&mut self.rest) else {
+            let message = match decode::message(&mut self.rest) {
+                Ok(message) => message,
+                Err(Malformed) => {
+                    let e = self.origin.violated("what the server sent is no message");
+                    self.fail(e);
+                    return Poll::Ready(self.over());
+                }
+            };
+            let Some((tag, body)) = message else {
                 let Some(replies) = self.replies.as_mut() else { return Poll::Ready(Read::Over(Ok(()))) };
                 match ready!(Pin::new(replies).poll_next(cx)) {
                     Some(chunk) => self.take(chunk),
@@ -169,14 +177,13 @@ impl Reader {
                     }
                     Err(e) => return Poll::Ready(self.broken(tag, e)),
                 },
-                back::READY_FOR_QUERY => {
-                    self.status = Some(match body.first() {
-                        Some(b'T') => TransactionStatus::InTransaction,
-                        Some(b'E') => TransactionStatus::Failed,
-                        _ => TransactionStatus::Idle,
-                    });
-                    return Poll::Ready(self.over());
-                }
+                back::READY_FOR_QUERY => match transaction_status(&body) {
+                    Ok(status) => {
+                        self.status = Some(status);
+                        return Poll::Ready(self.over());
+                    }
+                    Err(e) => return Poll::Ready(self.broken(tag, e)),
+                },
                 _ => return Poll::Ready(Read::Message(tag, body)),
             }
         }
@@ -207,9 +214,9 @@ impl Reader {
         self.over()
     }
 
-    /// The answer makes no sense: its reader gives it up.
+    /// The answer makes no sense: its reader gives it up. What the server had said before counts.
     pub(crate) fn refuse(&mut self, error: Error) -> Error {
         self.give_up();
-        error
+        self.failure.take().unwrap_or(error)
     }
 }

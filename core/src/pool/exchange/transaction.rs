@@ -4,6 +4,7 @@
 use super::Exchange;
 use crate::detect::checkout::TransactionStatus;
 use crate::error::{Error, ErrorCode, Result};
+use crate::pool::failure;
 
 impl Exchange<'_> {
     /// Begins a transaction. `modes` is what may stand behind `BEGIN` (`ISOLATION LEVEL SERIALIZABLE`), or empty.
@@ -31,8 +32,7 @@ impl Exchange<'_> {
         }
         let answers = self.simple("COMMIT")?.collect().await?;
         if answers.iter().filter_map(|answer| answer.tag()).any(|tag| tag.command() == "ROLLBACK") {
-            let text = "the transaction had failed before; it was rolled back instead of committed";
-            return Err(Error::new(ErrorCode::Database, text).with_sqlstate("25P02"));
+            return Err(failure::rolled_back_instead());
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::support::eventually;
 
 fn message(tag: u8, body: &[u8]) -> Vec<u8> {
     let mut m = vec![tag];
@@ -162,6 +163,91 @@ async fn what_comes_with_the_end_of_an_answer_reaches_tokio_postgres_whole() {
         assert_eq!(within(heard.recv()).await.unwrap().payload(), "payload");
         assert_eq!(value(&within(say(held.exchange(), "SELECT 7")).await.unwrap()[0]), "7");
     }
+}
+
+/// What no server ends an answer with.
+fn no_ready() -> Vec<Vec<u8>> {
+    vec![
+        message(b'Z', b"X"),
+        message(b'Z', b"i"),
+        message(b'Z', b""),
+        message(b'Z', b"II"),
+        vec![b'Z', 0, 0, 0, 0],
+    ]
+}
+
+#[tokio::test]
+async fn a_status_that_nobody_knows_is_an_error_and_never_a_clean_one() {
+    for end in no_ready() {
+        let mut answer = one_row();
+        answer.truncate(answer.len() - ready().len());
+        answer.extend(end);
+        for way in 0..4 {
+            // A whole answer stands behind it: what is out of step is not believed any more.
+            let pool = server(vec![[answer.clone(), one_row()].concat(), one_row()]).await;
+            let held = within(pool.acquire()).await.unwrap();
+            match way {
+                0 => {
+                    let e = within(say(held.exchange(), "SELECT 1")).await.unwrap_err();
+                    assert_eq!(e.code(), ErrorCode::Protocol, "{e}");
+                }
+                1 => {
+                    let e = within(ask(held.exchange(), "SELECT 1")).await.unwrap_err();
+                    assert_eq!(e.code(), ErrorCode::Protocol, "{e}");
+                }
+                // tokio-postgres may have heard all that it waits for before.
+                2 => drop(within(held.simple_query("SELECT 1")).await),
+                _ => drop(within(held.batch_execute("SELECT 1")).await),
+            }
+            eventually("the session has ended", || held.is_closed()).await;
+            let e = within(say(held.exchange(), "SELECT 1")).await.unwrap_err();
+            assert_eq!(e.code(), ErrorCode::ConnectionLost, "{e}");
+            drop(held);
+            eventually("it is not lent again", || pool.status().idle + pool.status().returning == 0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn garbage_behind_an_error_is_an_error_at_once() {
+    let error = message(b'E', b"SERROR\0VERROR\0C22012\0Mdivision by zero\0\0");
+    for garbage in [&b"garbage without an end"[..], b"D\xff\xff\xff\xff", b"D\0\0\0\x03", b"Z\0\0\0\x04"] {
+        let answer = [&error[..], garbage].concat();
+        for way in 0..4 {
+            let pool = server(vec![answer.clone()]).await;
+            let held = within(pool.acquire()).await.unwrap();
+            let e = match way {
+                0 => within(say(held.exchange(), "SELECT 1")).await.unwrap_err(),
+                1 => within(ask(held.exchange(), "SELECT 1")).await.unwrap_err(),
+                2 => within(held.exchange().copy_out("COPY t TO STDOUT")).await.unwrap_err(),
+                _ => held.error(within(held.batch_execute("SELECT 1")).await.unwrap_err()),
+            };
+            assert_eq!((e.code(), e.sqlstate()), (ErrorCode::Database, Some("22012")), "{way}: {e}");
+            eventually("the session has ended", || held.is_closed()).await;
+        }
+    }
+    // And so is garbage alone.
+    let pool = server(vec![b"garbage without an end".to_vec()]).await;
+    let held = within(pool.acquire()).await.unwrap();
+    let e = within(say(held.exchange(), "SELECT 1")).await.unwrap_err();
+    assert_eq!(e.code(), ErrorCode::Protocol, "{e}");
+}
+
+#[tokio::test]
+async fn parameters_without_end_are_not_all_kept() {
+    let mut answer = Vec::new();
+    for i in 0..10_000 {
+        answer.extend(message(b'S', format!("p{i}\0value\0").as_bytes()));
+    }
+    answer.extend(message(b'S', format!("server_version\0{}\0", "9".repeat(20_000)).as_bytes()));
+    answer.extend(one_row());
+    let pool = server(vec![answer]).await;
+    let held = within(pool.acquire()).await.unwrap();
+    assert_eq!(held.parameter("server_version").as_deref(), Some("15.0"));
+    within(say(held.exchange(), "SELECT 7")).await.unwrap();
+    assert_eq!(held.parameter("p0").as_deref(), Some("value"));
+    assert_eq!(held.parameter("p9999"), None);
+    assert_eq!(held.parameter("server_version"), None, "half a value is none");
 }
 
 #[tokio::test]
