@@ -20,6 +20,7 @@ mod late_site;
 mod mistakes;
 mod poc;
 mod pool;
+mod pooler;
 mod proxy;
 mod race;
 mod secrets;
