@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
+use tracing::Level;
 
 use super::log;
 use super::subscribe::{Events, Subscriber, Subscription, drop_quietly, panic_text};
@@ -134,6 +135,8 @@ fn run(shared: &Shared) {
 
 enum Item {
     Event(Box<Event>),
+    /// A log line of another thread.
+    Line(Box<dyn FnOnce() + Send>),
     /// Something to run in its turn: a reclaim callback, a mark for `flush`. Never lost.
     Job(Box<dyn FnOnce() + Send>),
 }
@@ -143,6 +146,8 @@ pub(super) struct Queue {
     /// The union of what callbacks and streams want.
     mask: AtomicU32,
     dropped: AtomicU64,
+    /// Log lines that were lost and have not been told yet.
+    lines_lost: AtomicU64,
     closed: AtomicBool,
     /// Held for a push or a pop.
     items: Mutex<Items>,
@@ -169,6 +174,10 @@ impl fmt::Debug for Queue {
 impl Queue {
     /// Takes an item in; true if the queue has to be scheduled for it.
     fn push(&self, item: Item, most: usize) -> bool {
+        let lost = match item {
+            Item::Event(_) | Item::Job(_) => &self.dropped,
+            Item::Line(_) => &self.lines_lost,
+        };
         let refused;
         {
             let mut items = self.items.lock();
@@ -178,7 +187,7 @@ impl Queue {
             }
             refused = item;
         }
-        self.dropped.fetch_add(1, Ordering::Relaxed);
+        lost.fetch_add(1, Ordering::Relaxed);
         drop(refused);
         false
     }
@@ -205,6 +214,16 @@ impl Queue {
                 }
                 // Perhaps the last to hold one that has unsubscribed.
                 drop_quietly(subscribers);
+            }
+            Item::Line(line) => {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(line)) {
+                    self.lines_lost.fetch_add(1, Ordering::Relaxed);
+                    drop_quietly(panic);
+                }
+                let lost = self.lines_lost.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    let _ = catch_unwind(|| log::lost(lost));
+                }
             }
             Item::Job(job) => {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(job)) {
@@ -257,6 +276,7 @@ impl Outbox {
         let queue = Queue {
             mask: AtomicU32::new(0),
             dropped: AtomicU64::new(0),
+            lines_lost: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             items: Mutex::default(),
             subscribers: Mutex::default(),
@@ -282,6 +302,15 @@ impl Outbox {
     /// Runs `job` on the dispatcher's thread after everything that was enqueued before. Never lost.
     pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
         self.enqueue(Item::Job(Box::new(job)), usize::MAX);
+    }
+
+    /// Logs a line of this level on the dispatcher's thread: a `tracing` subscriber is host code, which neither a thread
+    /// of ours nor whoever holds a lock may wait for. `line` is not called if nobody reads that level. Of too many that
+    /// wait, the later ones are lost, and their number is told.
+    pub(crate) fn log(&self, level: Level, line: impl FnOnce() + Send + 'static) {
+        if log::reads(level) {
+            self.enqueue(Item::Line(Box::new(line)), CHATTY);
+        }
     }
 
     /// Waits on this thread until everything that was enqueued before has been told; false if `timeout` passed
@@ -344,6 +373,10 @@ impl EventSink for Outbox {
         }
         let most = if log::chatty(event.kind()) { CHATTY } else { CAPACITY };
         self.enqueue(Item::Event(Box::new(event)), most);
+    }
+
+    fn complain(&self, text: &'static str) {
+        self.log(Level::ERROR, move || log::complain(text));
     }
 
     fn dropped(&self) -> u64 {

@@ -26,10 +26,26 @@ pub(super) const fn level(kind: EventKind) -> Level {
     }
 }
 
-/// True if somebody reads lines of that level. One relaxed load.
+/// True if somebody reads lines of that kind.
 #[inline]
 pub(super) fn wants(kind: EventKind) -> bool {
-    level(kind) <= LevelFilter::current()
+    reads(level(kind))
+}
+
+/// True if somebody reads lines of that level. One relaxed load.
+#[inline]
+pub(super) fn reads(level: Level) -> bool {
+    level <= LevelFilter::current()
+}
+
+/// A mistake of the library's own.
+pub(super) fn complain(text: &str) {
+    error!(target: "leakpool", "{text}");
+}
+
+/// More lines came than were taken.
+pub(super) fn lost(lines: u64) {
+    warn!(target: "leakpool", lines, "{lines} log lines were lost: they came faster than they were taken");
 }
 
 /// True for the kinds that come with every acquire.

@@ -487,6 +487,8 @@ pub(crate) trait EventSink: Send + Sync + fmt::Debug {
     fn wants(&self, kind: EventKind) -> bool;
     /// Takes one event, in order.
     fn send(&self, event: Event);
+    /// Takes a sentence for the log about something that went wrong in the library itself.
+    fn complain(&self, text: &'static str);
     /// How many were lost because a subscriber was too slow.
     fn dropped(&self) -> u64;
 }

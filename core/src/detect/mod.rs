@@ -704,6 +704,10 @@ impl Swept for Detector {
         next
     }
 
+    fn complain(&self, text: &'static str) {
+        self.sink.complain(text);
+    }
+
     fn clock(&self) -> &dyn Clock {
         &*self.clock
     }

@@ -18,6 +18,8 @@ use crate::process::{OfProcess, Process, Singleton};
 pub(crate) trait Swept: Send + Sync {
     /// Judges what is due at `now`; returns when something will be due next. Calls no host code and does no I/O.
     fn sweep(&self, now: Nanos) -> Option<Nanos>;
+    /// A round of it has panicked: enqueues that somebody hears of it.
+    fn complain(&self, text: &'static str);
     /// The clock that its times are on.
     fn clock(&self) -> &dyn Clock;
 }
@@ -162,7 +164,7 @@ fn run(shared: &Shared) {
             // A panic in one round, or in a clock that is somebody else's code, must not end detection for everybody.
             let one = AssertUnwindSafe(|| sweep_one(&*swept, &round, &mut due));
             let until = catch_unwind(one).unwrap_or_else(|_| {
-                tracing::error!(target: "leakpool", "a round of the leak sweeper panicked; it goes on");
+                swept.complain("a round of the leak sweeper panicked; it goes on");
                 Some(Duration::from_secs(1))
             });
             if let Some(until) = until {

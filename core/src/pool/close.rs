@@ -5,11 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tracing::Level;
+
 use super::shared::{Shared, closed};
 use crate::clock::{Nanos, nanos};
 use crate::detect::event::{CheckoutInfo, RemoveReason};
 use crate::detect::verdict::RevokeReason;
 use crate::error::Result;
+
+/// How long a close waits, at least and at most, until subscribers have been told of it: as long as its own limit, in
+/// between.
+const LEAST_TO_TELL: Duration = Duration::from_millis(100);
+const MOST_TO_TELL: Duration = Duration::from_secs(5);
 
 impl Shared {
     /// Nobody is served any more: who still waits is told so, and idle connections leave.
@@ -60,18 +67,31 @@ impl Shared {
             }
         }
         self.turn_away();
-        for checkout in &held {
-            tracing::warn!(
-                target: "leakpool", pool = &*self.name, checkout = %checkout.id, site = %checkout.site.place(),
-                "the pool was closed while a checkout was held; it was taken back",
-            );
+        for CheckoutInfo { id, site, .. } in &held {
+            let (name, id, site) = (self.name.clone(), *id, site.clone());
+            self.outbox.log(Level::WARN, move || {
+                tracing::warn!(
+                    target: "leakpool", pool = &*name, checkout = %id, site = %site.place(),
+                    "the pool was closed while a checkout was held; it was taken back",
+                );
+            });
         }
         self.finish(deadline).await;
+        // What there is to tell is told before the close returns, unless a callback is stuck, which may be another
+        // pool's: it is told later then.
+        let told_by = limit.clamp(LEAST_TO_TELL, MOST_TO_TELL);
+        tokio::select! {
+            _ = self.outbox.flushed() => {}
+            () = self.timing.sleep(told_by) => {}
+        }
+        self.outbox.close();
+        self.detector.stop();
+        self.timing.end();
         Ok(held)
     }
 
-    /// Waits until every task and session has ended, within limits of its own, and lets go of the threads. What is
-    /// still on its way back at the deadline of the close is ended.
+    /// Waits until every task and session has ended, within limits of its own. What is still on its way back at the
+    /// deadline of the close is ended.
     async fn finish(&self, deadline: Nanos) {
         let gone = async {
             loop {
@@ -99,9 +119,5 @@ impl Shared {
             // No sweeper limits a return from here on.
             () = self.timing.sleep(Duration::from_secs(10)) => self.detector.give_up_returns(),
         }
-        self.outbox.flushed().await;
-        self.outbox.close();
-        self.detector.stop();
-        self.timing.end();
     }
 }

@@ -137,6 +137,9 @@ impl Connection {
     }
 
     /// The notifications that arrive on this connection from now on, for the channels that it `LISTEN`s to.
+    ///
+    /// Before the connection is lent again, it listens to nothing. What a function has listened to that was called by a query,
+    /// and that no notification has come from, is not seen: then the next holder may hear of it once.
     pub fn notifications(&self) -> Notifications {
         let notifications = self.control.listeners.add();
         // The end of the session lets all of them go, and looks at them after it is one.

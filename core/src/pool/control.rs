@@ -213,6 +213,13 @@ impl Control {
         self.slot.stamps.traffic()
     }
 
+    /// A log line, by way of the pool's dispatcher: whoever drives holds a lock.
+    pub(super) fn log(&self, level: tracing::Level, line: impl FnOnce() + Send + 'static) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.outbox.log(level, line);
+        }
+    }
+
     /// What is in flight now (`in_flight.rs`).
     pub(crate) fn seen(&self) -> Seen {
         self.task.seen()
@@ -239,7 +246,7 @@ impl Control {
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        // Whoever lends stores the slot\'s word and then looks here; the task\'s end stores this and then looks at the word.
+        // Whoever lends stores the slot's word and then looks here; the task's end stores this and then looks at the word.
         // One of them sees the other only if neither look moves in front of its store.
         self.ended.load(Ordering::SeqCst)
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use tokio_postgres::{AsyncMessage, Connection};
+use tracing::Level;
 
 use super::control::{BoxedClient, Control};
 use super::reset::{RESET_SESSION, UNLISTEN};
@@ -78,12 +79,16 @@ impl Driver {
                     self.control.listeners.tell(&notification);
                 }
                 Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
-                    tracing::debug!(target: "leakpool", severity = notice.severity(), "{}", notice.message());
+                    self.control.log(Level::DEBUG, move || {
+                        tracing::debug!(target: "leakpool", severity = notice.severity(), "{}", notice.message());
+                    });
                 }
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(Some(Err(e))) => {
                     if !self.control.closing.load(Ordering::Acquire) {
-                        tracing::debug!(target: "leakpool", error = %e, "a session ended");
+                        self.control.log(Level::DEBUG, move || {
+                            tracing::debug!(target: "leakpool", error = %e, "a session ended");
+                        });
                     }
                     return true;
                 }

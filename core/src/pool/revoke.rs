@@ -18,10 +18,13 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use tracing::Level;
+
 use super::connect::{CancelFailed, Peer};
 use super::control::Control;
 use super::in_flight::{Task, Work};
 use super::stream::{Link, Socket};
+use crate::alert::dispatch::Outbox;
 use crate::detect::checkout::{Activity, CheckoutId, State};
 use crate::error::{Error, ErrorCode, Result};
 use crate::process::{OfProcess, Process, Singleton};
@@ -95,6 +98,7 @@ impl Closer {
     pub(crate) fn shared() -> Result<Arc<Closer>> {
         CURRENT.get_or_make(|| {
             let (jobs, todo) = mpsc::unbounded_channel();
+            let lines = Outbox::new()?;
             let failed = |e: io::Error| {
                 Error::new(ErrorCode::LimitReached, "the closer thread cannot be started").with_source(e)
             };
@@ -103,7 +107,7 @@ impl Closer {
             let timers = runtime.handle().clone();
             thread::Builder::new()
                 .name("leakpool-closer".into())
-                .spawn(move || runtime.block_on(run(todo)))
+                .spawn(move || runtime.block_on(run(todo, lines)))
                 .map_err(failed)?;
             Ok(Closer { jobs, timers, process: Process::current() })
         })
@@ -146,19 +150,19 @@ impl Closer {
 }
 
 /// Works until the last share is gone, and then until what was begun is done.
-async fn run(mut todo: mpsc::UnboundedReceiver<Job>) {
+async fn run(mut todo: mpsc::UnboundedReceiver<Job>, lines: Arc<Outbox>) {
     let mut running = tokio::task::JoinSet::new();
     while let Some(job) = todo.recv().await {
-        running.spawn(work(job));
+        running.spawn(work(job, lines.clone()));
         while running.try_join_next().is_some() {}
     }
     while running.join_next().await.is_some() {}
 }
 
-async fn work(job: Job) {
+async fn work(job: Job, lines: Arc<Outbox>) {
     match job {
         Job::End(session, guard) => {
-            end(session).await;
+            end(session, &lines).await;
             drop(guard);
         }
         Job::Cancel(control, checkout) => {
@@ -170,7 +174,9 @@ async fn work(job: Job) {
                 let working = matches!(control.traffic().activity(), Activity::Executing | Activity::Stalled);
                 if word.generation == checkout.generation() && lent && (first || working) {
                     let (pid, secret) = control.key();
-                    if let Err(CancelFailed { sent: true, .. }) = cancel(&control.peer, pid, secret).await {
+                    if let Err(CancelFailed { sent: true, .. }) =
+                        cancel(&control.peer, pid, secret, &lines).await
+                    {
                         // It may arrive at any time, and would hit whoever has the session then.
                         control.doubtful_cancel.store(true, Ordering::SeqCst);
                     }
@@ -191,10 +197,13 @@ async fn work(job: Job) {
     }
 }
 
-async fn cancel(peer: &Peer, pid: i32, secret: i32) -> Result<(), CancelFailed> {
+async fn cancel(peer: &Arc<Peer>, pid: i32, secret: i32, lines: &Outbox) -> Result<(), CancelFailed> {
     let result = peer.cancel(pid, secret, CANCEL_LIMIT).await;
     if let Err(CancelFailed { error, .. }) = &result {
-        tracing::warn!(target: "leakpool", peer = %peer, error = %error, "a cancel request could not be delivered");
+        let (peer, error) = (peer.clone(), error.to_string());
+        lines.log(Level::WARN, move || {
+            tracing::warn!(target: "leakpool", peer = %peer, error, "a cancel request could not be delivered");
+        });
     }
     result
 }
@@ -231,14 +240,14 @@ fn cut_off(socket: &OwnedFd) -> bool {
     }
 }
 
-async fn end(session: Ending) {
+async fn end(session: Ending, lines: &Outbox) {
     let Ending { socket, peer, pid, secret, task } = session;
     let work = work_of(&task).await;
     if work == Work::Many && cut_off(&socket) {
         // Not the other way round: what was sent behind the statement that is cancelled would run at once.
         drop(socket);
         for _ in 0..2 {
-            let _ = cancel(&peer, pid, secret).await;
+            let _ = cancel(&peer, pid, secret, lines).await;
             tokio::time::sleep(RESET_GRACE).await;
         }
         return;
@@ -247,13 +256,15 @@ async fn end(session: Ending) {
     let mut stream = match stream(socket) {
         Ok(stream) => stream,
         Err(e) => {
-            tracing::warn!(target: "leakpool", error = %e, "the socket of a session that was taken back is unusable");
+            lines.log(Level::WARN, move || {
+                tracing::warn!(target: "leakpool", error = %e, "the socket of a session that was taken back is unusable");
+            });
             return;
         }
     };
     if busy {
         // Before the close: a closed socket alone lets a running statement, or a COMMIT already sent, go through.
-        let _ = cancel(&peer, pid, secret).await;
+        let _ = cancel(&peer, pid, secret, lines).await;
     }
     // The server sees the end of its input, ends the session and closes; what it still sends is thrown away, so
     // that it is not stuck in sending.
@@ -270,7 +281,7 @@ async fn end(session: Ending) {
             Ok(Ok(_)) => return,
             Err(_) if busy && until < deadline => {
                 // The request came before the statement had begun, or the statement has caught it.
-                let _ = cancel(&peer, pid, secret).await;
+                let _ = cancel(&peer, pid, secret, lines).await;
             }
             Err(_) => return,
         }

@@ -17,6 +17,7 @@ mod fence;
 mod in_flight;
 mod independence;
 mod late_site;
+mod log_lines;
 mod mistakes;
 mod poc;
 mod pool;

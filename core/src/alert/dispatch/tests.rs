@@ -84,6 +84,7 @@ fn with(dispatcher: Arc<Dispatcher>) -> Arc<Outbox> {
     let queue = Queue {
         mask: AtomicU32::new(0),
         dropped: AtomicU64::new(0),
+        lines_lost: AtomicU64::new(0),
         closed: AtomicBool::new(false),
         items: Mutex::default(),
         subscribers: Mutex::default(),
@@ -350,4 +351,29 @@ fn one_callback_can_end_the_next_before_its_turn() {
     outbox.send(numbered(0));
     assert!(outbox.flush(LONG));
     assert_eq!(calls.load(Ordering::SeqCst), 0, "its guard was gone before the event was told to it");
+}
+
+#[test]
+fn a_line_that_blocks_holds_nobody_up_and_lines_are_bounded() {
+    let outbox = Outbox::new().unwrap();
+    let (block, blocked) = mpsc::channel::<()>();
+    // Nobody reads lines in this process: these are put in as `log` does for those who do.
+    outbox.enqueue(Item::Line(Box::new(move || _ = blocked.recv())), CHATTY);
+    let told = Arc::new(AtomicU64::new(0));
+    for _ in 0..CHATTY + 100 {
+        let told = told.clone();
+        outbox.enqueue(Item::Line(Box::new(move || _ = told.fetch_add(1, Ordering::Relaxed))), CHATTY);
+    }
+    assert!(outbox.queue.lines_lost.load(Ordering::Relaxed) >= 99, "one may be under way");
+    assert_eq!(outbox.dropped(), 0, "no event was lost");
+    drop(block);
+    assert!(outbox.flush(Duration::from_secs(30)));
+    assert!(told.load(Ordering::Relaxed) <= CHATTY as u64 + 1);
+    assert_eq!(outbox.queue.lines_lost.load(Ordering::Relaxed), 0, "their number is told");
+    // One that panics is a lost line, and nothing else.
+    outbox.enqueue(Item::Line(Box::new(|| panic!("a subscriber that does not work"))), CHATTY);
+    assert!(outbox.flush(Duration::from_secs(30)));
+    // What nobody reads is not even put in.
+    outbox.log(Level::TRACE, || panic!("nobody reads this"));
+    assert!(outbox.flush(Duration::from_secs(30)));
 }

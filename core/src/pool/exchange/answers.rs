@@ -12,7 +12,7 @@ use futures_core::Stream;
 
 use super::cache::{Description, Ticket};
 use super::decode::{self, Malformed};
-use super::fields::Notice;
+use super::fields::{MOST_NOTICES, Notice};
 use super::plan::{First, Plan, Undo, is_stale};
 use super::reader::{Read, Reader};
 use super::values::{Column, RawRow, RowBlock, Tag};
@@ -79,7 +79,7 @@ pub struct Answer {
     pub rows: Vec<RawRow>,
     /// How it ended.
     pub ending: Ending,
-    /// The notices that came with it.
+    /// The notices that came with it: the first 1,024.
     pub notices: Vec<Notice>,
 }
 
@@ -177,7 +177,7 @@ impl Answers {
             match item? {
                 Item::Columns(c) => columns = Some(c),
                 Item::Row(row) => rows.push(row),
-                Item::Notice(notice) => self.notices.push(notice),
+                Item::Notice(notice) => notice.keep_in(&mut self.notices),
                 Item::End(ending) => answers.push(Answer {
                     columns: columns.take(),
                     rows: std::mem::take(&mut rows),
@@ -201,7 +201,7 @@ impl Answers {
         all.pop().ok_or_else(|| self.reader.origin.violated("an answer without a result"))
     }
 
-    /// The notices that [`collect`](Answers::collect) met and did not return, because an error came.
+    /// The notices that [`collect`](Answers::collect) met and did not return, because an error came: the first 1,024.
     pub fn notices(&self) -> &[Notice] {
         &self.notices
     }
@@ -319,7 +319,10 @@ impl Answers {
             Read::Notice(notice) => {
                 // "there is already a transaction in progress": the one in front did not begin it.
                 self.doubly_begun |= self.plan.first == First::Awaited && notice.code() == "25001";
-                self.ahead.push_back(Item::Notice(notice));
+                // Nobody takes any before the statement is bound.
+                if self.ahead.len() < MOST_NOTICES {
+                    self.ahead.push_back(Item::Notice(notice));
+                }
             }
             Read::Message(tag, body) => {
                 if let Err(bad) = self.message(tag, &body) {

@@ -74,7 +74,7 @@ impl Copying {
                     let e = self.reader.origin.unexpected(tag);
                     return Err(self.reader.refuse(e));
                 }
-                Read::Notice(notice) => self.notices.push(notice),
+                Read::Notice(notice) => notice.keep_in(&mut self.notices),
                 Read::Over(outcome) => return outcome.and(Err(misused())),
             }
         }
@@ -107,7 +107,7 @@ impl Copying {
                     let e = self.reader.origin.unexpected(tag);
                     return Poll::Ready(Err(self.reader.refuse(e)));
                 }
-                Read::Notice(notice) => self.notices.push(notice),
+                Read::Notice(notice) => notice.keep_in(&mut self.notices),
                 Read::Over(outcome) => return Poll::Ready(outcome.map(|()| None)),
             }
         }
@@ -146,7 +146,7 @@ impl CopyIn {
         &self.copying.columns
     }
 
-    /// The notices that have come so far.
+    /// The notices that have come so far: the first 1,024.
     pub fn notices(&self) -> &[Notice] {
         &self.copying.notices
     }
@@ -257,7 +257,7 @@ impl CopyOut {
         &self.copying.columns
     }
 
-    /// The notices that have come so far.
+    /// The notices that have come so far: the first 1,024.
     pub fn notices(&self) -> &[Notice] {
         &self.copying.notices
     }

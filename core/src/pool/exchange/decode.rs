@@ -58,7 +58,7 @@ impl<'a> Body<'a> {
         Ok(text)
     }
 
-    fn end(self) -> Result<(), Malformed> {
+    pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 }
@@ -151,7 +151,10 @@ pub(crate) fn row(mut bytes: Bytes) -> Result<RawRow, Malformed> {
 
 /// CommandComplete.
 pub(crate) fn tag(body: &[u8]) -> Result<Tag, Malformed> {
-    Ok(Tag::new(String::from_utf8_lossy(Body::of(body).cstr()?).into()))
+    let mut body = Body::of(body);
+    let tag = Tag::new(String::from_utf8_lossy(body.cstr()?).into());
+    body.end()?;
+    Ok(tag)
 }
 
 /// CopyInResponse and CopyOutResponse: the format of all of it and of each column.
@@ -245,6 +248,9 @@ mod tests {
             assert!(decoder(sample));
             for len in 0..sample.len() {
                 assert!(!decoder(&sample[..len]), "{len} bytes of {sample:?}");
+            }
+            if sample[0] != b'Z' {
+                assert!(!decoder(&[&sample[..], b"x"].concat()), "{sample:?} and more");
             }
         }
     }

@@ -58,6 +58,7 @@ impl Fields {
                 letter => fields.push((letter, String::from_utf8_lossy(body.cstr()?).into())),
             }
         }
+        body.end()?;
         Ok(Fields(fields.into()))
     }
 
@@ -152,6 +153,18 @@ impl std::error::Error for ServerError {}
 /// A notice or warning that came with an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice(pub(crate) Fields);
+
+/// The most notices that are kept for whoever has not asked for them: a server can send them without end.
+pub(crate) const MOST_NOTICES: usize = 1024;
+
+impl Notice {
+    /// Keeps it, unless there are too many.
+    pub(crate) fn keep_in(self, notices: &mut Vec<Notice>) {
+        if notices.len() < MOST_NOTICES {
+            notices.push(self);
+        }
+    }
+}
 
 impl Deref for Notice {
     type Target = Fields;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_channel::mpsc;
 use futures_core::Stream;
+use tracing::Level;
 
 use super::decode::{self, Malformed};
 use super::fields::{Fields, Notice, ServerError};
@@ -172,7 +173,7 @@ impl Reader {
                 },
                 back::NOTICE_RESPONSE => match Fields::decode(&body) {
                     Ok(fields) => {
-                        tracing::debug!(target: "leakpool", severity = fields.severity(), "{}", fields.message());
+                        self.log(&fields);
                         return Poll::Ready(Read::Notice(Notice(fields)));
                     }
                     Err(e) => return Poll::Ready(self.broken(tag, e)),
@@ -187,6 +188,13 @@ impl Reader {
                 _ => return Poll::Ready(Read::Message(tag, body)),
             }
         }
+    }
+
+    fn log(&self, fields: &Fields) {
+        let (severity, message) = (fields.severity().to_owned(), fields.message().to_owned());
+        self.origin.control.log(Level::DEBUG, move || {
+            tracing::debug!(target: "leakpool", severity, "{message}");
+        });
     }
 
     /// Ready once there is a message to look at, or none will come.

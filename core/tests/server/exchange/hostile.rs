@@ -235,6 +235,43 @@ async fn garbage_behind_an_error_is_an_error_at_once() {
 }
 
 #[tokio::test]
+async fn notices_without_end_are_not_all_kept() {
+    let mut notices = Vec::new();
+    for i in 0..50_000 {
+        let body = format!("SNOTICE\0VNOTICE\0C00000\0Mthe {i}th\0\0");
+        notices.extend(message(b'N', body.as_bytes()));
+    }
+    let simple = [notices.clone(), one_row()].concat();
+    // Before it is bound, the asker cannot take any.
+    let extended = [&message(b'1', b"")[..], &notices, &message(b'2', b""), &one_row()].concat();
+    let copy = [
+        &message(b'H', &[0, 0, 0])[..],
+        &notices,
+        &message(b'c', b""),
+        &message(b'C', b"COPY 0\0"),
+        &ready(),
+    ];
+    let pool = server(vec![simple, extended, copy.concat()]).await;
+    let held = within(pool.acquire()).await.unwrap();
+    let answers = within(say(held.exchange(), "SELECT 1")).await.unwrap();
+    let kept = answers[0].notices.len();
+    assert!((1..5000).contains(&kept), "{kept} notices");
+    assert_eq!(answers[0].notices[0].message(), "the 0th");
+    let query = Query::new("SELECT 1").cached(false);
+    let mut answers = within(held.exchange().extended(&query)).await.unwrap();
+    let mut met = 0;
+    while let Some(item) = within(answers.next()).await {
+        met += usize::from(matches!(item, Ok(Item::Notice(_))));
+    }
+    assert!((1..5000).contains(&met), "{met} notices");
+    let mut out = within(held.exchange().copy_out("COPY t TO STDOUT")).await.unwrap();
+    assert!(within(out.next()).await.is_none());
+    let kept = out.notices().len();
+    assert!((1..5000).contains(&kept), "{kept} notices");
+    assert_eq!(out.tag().map(|tag| tag.to_string()).as_deref(), Some("COPY 0"));
+}
+
+#[tokio::test]
 async fn parameters_without_end_are_not_all_kept() {
     let mut answer = Vec::new();
     for i in 0..10_000 {
