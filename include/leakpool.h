@@ -353,7 +353,8 @@ typedef struct leakpool_options {
   int32_t force_release_busy;
   // A leakpool_force_release_when. LEAKPOOL_WHEN_DUE unless set.
   int32_t force_release_when;
-  // 1 (unless set): repeated SQL is prepared once per connection. 0 for PgBouncer before 1.21.
+  // 1 (unless set): repeated SQL is prepared once per connection, unless a connection pooler stands between. 0: never.
+  // 2: always.
   int32_t statement_cache;
   // A leakpool_reset. LEAKPOOL_RESET_ROLLBACK unless set.
   int32_t reset;

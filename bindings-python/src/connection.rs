@@ -288,7 +288,7 @@ impl NativeConnection {
     #[getter]
     fn prepared(&self) -> bool {
         let held = self.state.lock().held.clone();
-        held.is_some_and(|held| held.pool.pool.options().statement_cache)
+        held.is_some_and(|held| held.connection().is_some_and(Connection::names_statements))
     }
 
     /// What the server reports: `TimeZone`, `server_version`, ...

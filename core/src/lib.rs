@@ -26,8 +26,8 @@ pub use clock::{Clock, ManualClock, Nanos, SystemClock};
 pub use config::{
     ChangingPassword, ChannelBinding, ConnectConfig, Endpoint, ForceReleaseWhen, Host, Keepalive, LeakPolicy,
     LoadBalanceHosts, Names, OPTIONS, OptionKind, OptionSpec, OptionValue, PoolOptions, Reset,
-    RootCertificates, Secret, Settings, SqlText, SslMode, SslNegotiation, StackCapture, TargetSessionAttrs,
-    duration_from_millis, duration_from_secs,
+    RootCertificates, Secret, Settings, SqlText, SslMode, SslNegotiation, StackCapture, StatementCache,
+    TargetSessionAttrs, duration_from_millis, duration_from_secs,
 };
 pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};
 pub use detect::event::*;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use leakpool::{
     ForceReleaseWhen, Names, OptionKind, OptionSpec, OptionValue, Reset, Result, Settings, SqlText,
-    StackCapture,
+    StackCapture, StatementCache,
 };
 
 use crate::boundary::{check_size, get, give_sized, guarded, invalid, text};
@@ -107,7 +107,8 @@ pub struct leakpool_options {
     pub force_release_busy: i32,
     /// A leakpool_force_release_when. LEAKPOOL_WHEN_DUE unless set.
     pub force_release_when: i32,
-    /// 1 (unless set): repeated SQL is prepared once per connection. 0 for PgBouncer before 1.21.
+    /// 1 (unless set): repeated SQL is prepared once per connection, unless a connection pooler stands between. 0: never.
+    /// 2: always.
     pub statement_cache: i32,
     /// A leakpool_reset. LEAKPOOL_RESET_ROLLBACK unless set.
     pub reset: i32,
@@ -145,6 +146,14 @@ fn flag_of(number: i32) -> OptionValue {
     }
 }
 
+fn statement_cache_of(number: i32) -> OptionValue {
+    match number {
+        1 => OptionValue::Text(StatementCache::Auto.name().into()),
+        2 => OptionValue::Bool(true),
+        other => flag_of(other),
+    }
+}
+
 impl leakpool_options {
     pub(crate) fn of(settings: &Settings) -> leakpool_options {
         let (pool, leak) = (&settings.pool, &settings.leak);
@@ -172,7 +181,11 @@ impl leakpool_options {
             stack_depth: u32::try_from(leak.stack_depth).unwrap_or(u32::MAX),
             force_release_busy: leak.force_release_busy.into(),
             force_release_when: number_of(ForceReleaseWhen::NAMES, leak.force_release_when.name()),
-            statement_cache: pool.statement_cache.into(),
+            statement_cache: match pool.statement_cache {
+                StatementCache::Off => 0,
+                StatementCache::Auto => 1,
+                StatementCache::On => 2,
+            },
             reset: number_of(Reset::NAMES, pool.reset.name()),
             stack_capture: number_of(StackCapture::NAMES, leak.stack_capture.name()),
             sql_text: number_of(SqlText::NAMES, leak.sql_text.name()),
@@ -201,7 +214,7 @@ impl leakpool_options {
             ("stack_depth", integer(self.stack_depth.into())),
             ("force_release_busy", flag_of(self.force_release_busy)),
             ("force_release_when", word_of(ForceReleaseWhen::NAMES, self.force_release_when)),
-            ("statement_cache", flag_of(self.statement_cache)),
+            ("statement_cache", statement_cache_of(self.statement_cache)),
             ("reset", word_of(Reset::NAMES, self.reset)),
             ("stack_capture", word_of(StackCapture::NAMES, self.stack_capture)),
             ("sql_text", word_of(SqlText::NAMES, self.sql_text)),
@@ -394,7 +407,12 @@ mod tests {
         let text = options.settings().unwrap_err().to_string();
         assert_eq!(text, "reset (77) must be one of rollback, none, session");
         options.reset = 0;
-        options.statement_cache = 2;
-        assert_eq!(options.settings().unwrap_err().to_string(), "statement_cache (2) must be true or false");
+        options.statement_cache = 3;
+        assert_eq!(options.settings().unwrap_err().to_string(), "statement_cache (3) must be true or false");
+        for (number, meant) in [(0, StatementCache::Off), (1, StatementCache::Auto), (2, StatementCache::On)]
+        {
+            options.statement_cache = number;
+            assert_eq!(options.settings().unwrap().pool.statement_cache, meant);
+        }
     }
 }

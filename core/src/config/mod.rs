@@ -69,11 +69,30 @@ pub enum Reset {
     Session,
 }
 
+/// Whether repeated SQL is kept prepared under a name on each connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StatementCache {
+    /// Yes, unless a connection pooler stands between: it is found out when a connection is made.
+    #[default]
+    Auto,
+    /// Yes, whatever stands between.
+    On,
+    /// No.
+    Off,
+}
+
+impl From<bool> for StatementCache {
+    fn from(on: bool) -> StatementCache {
+        if on { StatementCache::On } else { StatementCache::Off }
+    }
+}
+
 choices! {
     ForceReleaseWhen { Due = "due", Exhausted = "exhausted" }
     StackCapture { Full = "full", Site = "site", Off = "off" }
     SqlText { Full = "full", Fingerprint = "fingerprint", Off = "off" }
     Reset { Rollback = "rollback", None = "none", Session = "session" }
+    StatementCache { Auto = "auto", On = "true", Off = "false" }
 }
 
 /// What the detector judges by. Every field can be changed while the pool runs (`reconfigure`).
@@ -148,7 +167,7 @@ pub struct PoolOptions {
     /// How long `close` waits for holders that look honest. Default 30 s; zero = not at all.
     pub close_timeout: Duration,
     /// Repeated SQL of our own conveniences is prepared once per connection. Default true.
-    pub statement_cache: bool,
+    pub statement_cache: StatementCache,
     /// What happens to a session when it is returned. Default [`Reset::Rollback`].
     pub reset: Reset,
     /// A returned session that is not clean by then is closed. Default 5 s.
@@ -167,7 +186,7 @@ impl Default for PoolOptions {
             max_lifetime: Duration::from_secs(3600),
             max_uses: 0,
             close_timeout: Duration::from_secs(30),
-            statement_cache: true,
+            statement_cache: StatementCache::Auto,
             reset: Reset::Rollback,
             reset_timeout: Duration::from_secs(5),
             name: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::choice::nearest;
 use super::duration::{duration_from_millis, duration_from_secs, from_text, human};
-use super::{ForceReleaseWhen, LeakPolicy, PoolOptions, Reset, SqlText, StackCapture};
+use super::{ForceReleaseWhen, LeakPolicy, PoolOptions, Reset, SqlText, StackCapture, StatementCache};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Whose spelling of the option names is meant.
@@ -354,6 +354,23 @@ macro_rules! choice_fields {
     )+};
 }
 
+impl Field for StatementCache {
+    const KIND: OptionKind = OptionKind::Flag;
+    fn take(name: &str, value: OptionValue) -> Result<Self> {
+        match value {
+            OptionValue::Bool(true) => Ok(StatementCache::On),
+            OptionValue::Bool(false) => Ok(StatementCache::Off),
+            OptionValue::Text(text) if StatementCache::from_name(&text).is_some() => {
+                Ok(StatementCache::from_name(&text).unwrap_or_default())
+            }
+            value => bool::take(name, value).map(StatementCache::from),
+        }
+    }
+    fn show(&self) -> String {
+        self.name().into()
+    }
+}
+
 choice_fields!(ForceReleaseWhen, StackCapture, SqlText, Reset);
 
 macro_rules! options {
@@ -393,7 +410,7 @@ options! {
     leak force_release_busy: bool = "false", "forceReleaseBusy", "force_release_busy", "Take back a checkout whose one statement has run for that long, too.";
     leak force_release_when: ForceReleaseWhen = "due", "forceReleaseWhen", "force_release_when", "When force release may act: as soon as due, or only while somebody waits.";
     pool close_timeout: Duration = "30 s", "closeTimeoutMillis", "close_timeout", "How long close waits for holders that look honest; 0 = not at all.";
-    pool statement_cache: bool = "true", "statementCache", "statement_cache", "Repeated SQL is prepared once per connection.";
+    pool statement_cache: StatementCache = "auto", "statementCache", "statement_cache", "Repeated SQL is prepared once per connection: true, false, or auto = unless a pooler stands between.";
     pool reset: Reset = "rollback", "reset", "reset", "What happens to a session when it is returned.";
     pool reset_timeout: Duration = "5 s", "resetTimeoutMillis", "reset_timeout", "A returned session that is not clean by then is closed.";
     leak utilization_warning: f64 = "0.8", "utilizationWarning", "utilization_warning", "The event fires at this share of max_size in use; 0 = never.";

@@ -16,7 +16,7 @@ use crate::alert::dispatch::Outbox;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
     ConnectConfig, ForceReleaseWhen, LeakPolicy, Names, OptionValue, PoolOptions, Reset, Settings, SqlText,
-    StackCapture,
+    StackCapture, StatementCache,
 };
 use crate::detect::Detector;
 use crate::error::{Error, ErrorCode, Result};
@@ -76,6 +76,13 @@ impl PoolBuilder {
         self
     }
 
+    /// Whether repeated SQL is kept prepared: `true`, `false`, or [`StatementCache::Auto`], the default, which is yes
+    /// unless a connection pooler stands between.
+    pub fn statement_cache(mut self, value: impl Into<StatementCache>) -> PoolBuilder {
+        self.settings.pool.statement_cache = value.into();
+        self
+    }
+
     options! {
         /// The most connections, 1 to 65,535.
         pool.max_size: usize;
@@ -92,8 +99,6 @@ impl PoolBuilder {
         pool.max_uses: u64;
         /// How long [`Pool::close`] waits for holders that look honest.
         pool.close_timeout: Duration;
-        /// Whether our own conveniences prepare repeated SQL.
-        pool.statement_cache: bool;
         /// What happens to a session when it is returned.
         pool.reset: Reset;
         /// A returned session that is not clean by then is closed.

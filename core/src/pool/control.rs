@@ -103,6 +103,8 @@ pub(crate) struct Control {
     cut: AtomicBool,
     /// The task has let go of the session.
     gone: Notify,
+    /// A pooler stands between: nothing that is named would be there for the next batch.
+    pub(crate) behind_pooler: AtomicBool,
     /// A cancel was sent and may arrive at any time: the session is not lent again.
     pub(crate) doubtful_cancel: AtomicBool,
     /// The request whose turn it is, or that waits for it, has an asker who waits for its answer.
@@ -170,6 +172,7 @@ impl Control {
             closing: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             gone: Notify::new(),
+            behind_pooler: AtomicBool::new(shared.is_behind_pooler()),
             doubtful_cancel: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
             ended: AtomicBool::new(false),

@@ -1,5 +1,6 @@
 //! Making one connection: transport, observer, start-up, task.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use deadpool_postgres::ClientWrapper;
@@ -16,7 +17,7 @@ use super::stream::Stream;
 use super::wheel::Wheel;
 use super::wire::Observed;
 use crate::clock::{Nanos, nanos};
-use crate::config::ConnectConfig;
+use crate::config::{ConnectConfig, StatementCache};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Hands the stream through: it is encrypted already, or is not going to be.
@@ -85,7 +86,12 @@ impl Establish for Making {
         control.task_began(&shared);
         let task =
             shared.runtime.spawn(Wheel::begin(Driver::new(connection, control.clone()), control.clone()));
-        Ok(Session { parts: Some((client, task)), control })
+        let session = Session { parts: Some((client, task)), control };
+        if shared.options().statement_cache != StatementCache::On {
+            drop(shared);
+            self.look_for_pooler(&session).await?;
+        }
+        Ok(session)
     }
 
     async fn query_value(&self, session: &mut Session, sql: &str) -> Result<String, tokio_postgres::Error> {
@@ -100,6 +106,27 @@ impl Establish for Making {
 }
 
 impl Making {
+    /// A pooler gives its clients keys of its own making: the process that answers is not the one that was told.
+    async fn look_for_pooler(&self, session: &Session) -> Result<(), NotMade> {
+        let Some((client, _)) = &session.parts else { return Ok(()) };
+        let (told, _) = session.control.key();
+        let between = match client.simple_query("SELECT pg_catalog.pg_backend_pid()").await {
+            Ok(answer) => !answer.iter().any(|message| {
+                matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(told.to_string().as_str()))
+            }),
+            // It refuses a question that every server answers: no server, then.
+            Err(e) if e.as_db_error().is_some() => true,
+            Err(e) => return Err(e.into()),
+        };
+        if between {
+            session.control.behind_pooler.store(true, Ordering::Release);
+            if let Ok(shared) = self.shared() {
+                shared.found_pooler(&session.control.peer);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn of(shared: &Shared) -> Making {
         let now = shared.detector.now();
         let lifetime = nanos(shared.options().max_lifetime);

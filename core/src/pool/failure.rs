@@ -91,6 +91,14 @@ fn said(state: &str, message: &str, at: &str, phase: Phase) -> Error {
     let code = code_of(state, phase);
     let sentence = match (code, phase) {
         (ErrorCode::ForceReleased, _) => message.to_owned(),
+        // PgBouncer (its parameter of that name). Set by a statement instead, it would reach other clients' sessions.
+        (_, Phase::Connecting) if state == "08P01" && message.contains("unsupported startup parameter") => {
+            format!(
+                "{at}: {message} (SQLSTATE {state}): a pooler stands between, which does not pass this parameter on; leave it \
+             out here and set it for the role (ALTER ROLE … SET …), or name it in the pooler's ignore_startup_parameters, \
+             which drops it"
+            )
+        }
         (_, Phase::Connecting) => format!("{at}: {message} (SQLSTATE {state})"),
         (_, Phase::InUse) => format!("{message} (SQLSTATE {state})"),
     };

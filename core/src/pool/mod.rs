@@ -25,6 +25,7 @@ mod protocol;
 mod refill;
 mod reset;
 mod revoke;
+mod rewrite;
 mod session;
 mod shared;
 pub(crate) mod stream;

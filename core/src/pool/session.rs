@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use super::connection::Connection;
 use super::control::Control;
+use crate::config::StatementCache;
 
 /// One session with the server, from its beginning to its end, through all its checkouts. It keeps nothing alive.
 ///
@@ -29,6 +30,15 @@ impl Connection {
 }
 
 impl Connection {
+    /// True if repeated SQL is kept prepared under a name: the option `statement_cache`, unless a pooler stands between.
+    pub fn names_statements(&self) -> bool {
+        match self.shared().options().statement_cache {
+            StatementCache::On => true,
+            StatementCache::Off => false,
+            StatementCache::Auto => !self.control().behind_pooler.load(Ordering::Acquire),
+        }
+    }
+
     /// For hosts: the holder called something on this connection that moves no byte of its own: a row written into a
     /// buffer, the next row of a result that is here already. It counts as a use.
     pub fn touch(&self) {

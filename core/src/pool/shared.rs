@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
+use super::connect::Peer;
 use super::control::Control;
 use super::manager::{Conn, Manager};
 use super::refill::Refill;
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     pub(super) settle_waiters: AtomicUsize,
     /// How often the pool was drained.
     pub(super) drains: AtomicU64,
+    /// A pooler was found to stand between: from then on nothing is named.
+    behind_pooler: AtomicBool,
     pub(super) warming: AtomicBool,
     /// Held for a look at the time.
     pub(super) refill: Mutex<Refill>,
@@ -152,6 +155,7 @@ impl Shared {
             returned: Notify::new(),
             settle_waiters: AtomicUsize::new(0),
             drains: AtomicU64::new(0),
+            behind_pooler: AtomicBool::new(false),
             warming: AtomicBool::new(false),
             refill: Mutex::default(),
             handing_over: Mutex::new(()),
@@ -166,6 +170,22 @@ impl Shared {
 
     pub(crate) fn options(&self) -> Arc<PoolOptions> {
         self.options.read().clone()
+    }
+
+    pub(crate) fn is_behind_pooler(&self) -> bool {
+        self.behind_pooler.load(Ordering::Acquire)
+    }
+
+    /// A pooler stands between us and the server at `peer`.
+    pub(super) fn found_pooler(&self, peer: &Peer) {
+        if !self.behind_pooler.swap(true, Ordering::AcqRel) {
+            tracing::info!(
+                target: "leakpool", pool = &*self.name, peer = %peer,
+                "a connection pooler stands between this pool and its server (their process ids differ), so nothing is \
+                 prepared under a name; statement_cache = true does it all the same, which is right only where each \
+                 client keeps its own server session",
+            );
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {

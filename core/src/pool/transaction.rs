@@ -32,7 +32,7 @@ enum Given {
 
 impl Connection {
     /// Runs one statement and returns its rows: prepared once per connection, or without any named statement if
-    /// `statement_cache` is off (PgBouncer before 1.21 in transaction mode).
+    /// `statement_cache` is off, or a pooler stands between.
     ///
     /// A statement that is not valid any more on this connection is prepared anew and sent once more, unless the server
     /// had begun with it, or a transaction has failed by it.
@@ -66,7 +66,7 @@ impl Connection {
             }
             return self.commit_by_hand(sql, wanted).await;
         }
-        let outcome = if self.shared().options().statement_cache {
+        let outcome = if self.names_statements() {
             self.cached(sql, params, &wanted).await
         } else {
             self.unnamed(sql, params, &wanted).await

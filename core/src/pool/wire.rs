@@ -28,6 +28,7 @@ use super::in_flight::OnTheWire;
 use super::parameters;
 use super::protocol::{Malformed, STARTUP, Scanner, back, backend_message, cstr, front, transaction_status};
 use super::reset;
+use super::rewrite::Rewriter;
 use super::tombstone::Tombstone;
 use crate::clock::Nanos;
 use crate::config::SqlText;
@@ -76,6 +77,8 @@ pub(super) struct Session {
     unflushed: bool,
     /// A raw exchange has its turn, or waits for it.
     exchange: bool,
+    /// The start-up is over: what follows are messages with tags.
+    started: bool,
     /// What was published last.
     published: (OnTheWire, Traffic),
     /// The text of each prepared statement; `None` for those that tokio-postgres makes for itself.
@@ -104,6 +107,8 @@ pub(crate) struct Observed<S> {
     room: usize,
     /// What is routed to tokio-postgres and not fetched yet.
     to_client: BytesMut,
+    /// Behind a pooler: what tokio-postgres names is unnamed on its way.
+    rewriter: Option<Rewriter>,
     tombstone: Option<Tombstone>,
     goodbye: Goodbye,
 }
@@ -399,6 +404,7 @@ impl Session {
     fn back(&mut self, tag: u8, body: &[u8], now: Nanos) -> Result<(), Malformed> {
         match (tag, body) {
             (back::READY_FOR_QUERY, status) => {
+                self.started = true;
                 let done = self.outstanding.pop_front();
                 if done.is_some_and(|d| d.work) {
                     // What was sent behind it begins now.
@@ -464,6 +470,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     needs_sync: false,
                     unflushed: false,
                     exchange: false,
+                    started: false,
                     published: (OnTheWire::default(), Traffic::default()),
                     statements: HashMap::new(),
                     unlistens: false,
@@ -478,6 +485,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             buffered: BytesMut::new(),
             room: SHORT_READ,
             to_client: BytesMut::new(),
+            rewriter: None,
             tombstone: None,
             goodbye: Goodbye::NotYet,
         }
@@ -498,7 +506,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 // What is outstanding is the exchange's, which learns it by the end of its answer.
                 self.observer.session.leave_exchange();
             }
-            self.tombstone = Some(Tombstone::new(revocation, &self.observer));
+            let mut tombstone = Tombstone::new(revocation, &self.observer);
+            if let Some(rewriter) = self.rewriter.take() {
+                // Taken from tokio-postgres, and not written yet.
+                tombstone.asked(&mut self.observer, &rewriter.unwritten());
+            }
+            self.tombstone = Some(tombstone);
             self.observer.session.control.session_ended();
         }
         self.observer.session.control.drop_requests();
@@ -690,6 +703,63 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
+    /// The rewriter, from the moment on in which a pooler is known of. tokio-postgres has named nothing before.
+    fn rewrites(&mut self) -> Option<&mut Rewriter> {
+        let control = &self.observer.session.control;
+        if self.rewriter.is_none()
+            && self.observer.session.started
+            && control.behind_pooler.load(Ordering::Acquire)
+            && self.observer.out.at_boundary()
+            && self.observer.input.at_boundary()
+        {
+            self.rewriter = Some(Rewriter::new());
+        }
+        self.rewriter.as_mut()
+    }
+
+    /// Writes what has become of tokio-postgres's requests. `Ready` once nothing is left of it.
+    fn write_rewritten(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (Some(rewriter), Some(inner)) = (self.rewriter.as_mut(), self.inner.as_mut()) else {
+            return Poll::Ready(Ok(()));
+        };
+        while !rewriter.out.is_empty() {
+            let n = ready!(Pin::new(&mut *inner).poll_write(cx, &rewriter.out))?;
+            let sent = rewriter.out.split_to(n);
+            self.observer.sent(&sent);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads whole messages for tokio-postgres, without those that answer what was added to its requests. `Ready` if
+    /// there is something for it.
+    fn read_rewritten(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            while let Some(len) = whole_message(&self.buffered) {
+                let message = self.buffered.split_to(len);
+                let understood = self.observer.received(&message);
+                self.intact()?;
+                match self.rewriter.as_mut() {
+                    Some(rewriter) if understood == message.len() => {
+                        rewriter.back(&message, &mut self.to_client)
+                    }
+                    Some(_) | None => self.to_client.extend_from_slice(&message[..understood]),
+                }
+            }
+            if !self.to_client.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let Some(inner) = self.inner.as_mut() else { return Poll::Ready(Ok(())) };
+            self.buffered.reserve(SHORT_READ);
+            let read = pin!(inner.read_buf(&mut self.buffered)).poll(cx);
+            self.observer.session.control.read_blocked.store(read.is_pending(), Ordering::Release);
+            if ready!(read)? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+}
+
 /// The length of the message at the front, if all of it is there. What is no message is all of it.
 fn whole_message(bytes: &[u8]) -> Option<usize> {
     match backend_message(bytes) {
@@ -727,6 +797,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
             }
             if this.active.is_some() {
                 ready!(this.read_exchange(cx))?;
+                continue;
+            }
+            if this.rewriter.is_some() {
+                ready!(this.read_rewritten(cx))?;
                 continue;
             }
             if !this.buffered.is_empty() {
@@ -770,6 +844,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
             this.client_waits = true;
             return Poll::Pending;
         }
+        if this.inner.is_none() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if let Some(rewriter) = this.rewrites() {
+            // All of it is taken; the flush that follows waits until it is written.
+            rewriter.take(buf);
+            if !rewriter.answers.is_empty() {
+                let answers = rewriter.answers.split();
+                this.to_client.extend_from_slice(&answers);
+                // They are read in the next poll.
+                cx.waker().wake_by_ref();
+            }
+            let _ = this.write_rewritten(cx)?;
+            return Poll::Ready(Ok(buf.len()));
+        }
         let Some(inner) = this.inner.as_mut() else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
@@ -784,6 +873,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Observed<S> {
             return Poll::Ready(Ok(()));
         }
         this.pump(cx)?;
+        if this.rewriter.as_ref().is_some_and(|rewriter| !rewriter.out.is_empty()) {
+            this.set_unflushed(true);
+            if this.active.is_some() {
+                this.client_waits = true;
+                return Poll::Pending;
+            }
+            ready!(this.write_rewritten(cx))?;
+        }
         if let Some(inner) = this.inner.as_mut()
             && let Poll::Pending = Pin::new(inner).poll_flush(cx)?
         {

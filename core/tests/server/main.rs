@@ -21,6 +21,7 @@ mod log_lines;
 mod mistakes;
 mod poc;
 mod pool;
+mod pooler;
 mod proxy;
 mod race;
 mod secrets;

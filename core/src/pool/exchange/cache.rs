@@ -82,6 +82,8 @@ pub(crate) struct Statements {
     kept: HashMap<u64, Kept>,
     hasher: RandomState,
     names: u64,
+    /// What no other connection's names have.
+    own: Option<Box<str>>,
     uses: u64,
     to_close: Vec<Named>,
 }
@@ -130,10 +132,16 @@ impl Statements {
         Choice::Prepare { key, name }
     }
 
-    /// A name that was never used on this connection, nor can be by tokio-postgres (`s0`, `p0`).
+    /// A name that was never used on this connection, nor can be by tokio-postgres (`s0`, `p0`), nor by any other
+    /// connection: 128 random bits of it are this one's. Should a pooler have gone unseen, a name may be unknown to its
+    /// server session, but is never somebody else's.
     pub(crate) fn name(&mut self, prefix: &str) -> Arc<str> {
         self.names += 1;
-        format!("{prefix}{}", self.names).into()
+        let own = self.own.get_or_insert_with(|| {
+            let (one, other) = (RandomState::new(), RandomState::new());
+            format!("{:016x}{:016x}", one.hash_one(0_u8), other.hash_one(1_u8)).into()
+        });
+        format!("{prefix}{own}_{}", self.names).into()
     }
 
     fn described(&mut self, key: u64, name: &str, description: Description) -> bool {

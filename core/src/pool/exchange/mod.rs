@@ -140,8 +140,8 @@ impl<'a> Exchange<'a> {
     ///
     /// With the pool's option `statement_cache` the statement stays prepared on this connection (the last 256 different
     /// texts with their OIDs do, up to 16 KiB each), and is not parsed again; if that has become invalid, it is
-    /// prepared anew and sent once more, unless that would lose what a transaction has done. Without it, only unnamed
-    /// statements are used, as PgBouncer before 1.21 needs in transaction mode.
+    /// prepared anew and sent once more, unless that would lose what a transaction has done. Without it, and behind a
+    /// pooler, only unnamed statements are used, each parsed, bound and executed in one batch.
     ///
     /// # Errors
     /// As for [`simple`](Exchange::simple). Waits until the server has taken the parameters, or refused; what it says
@@ -251,7 +251,7 @@ impl<'a> Exchange<'a> {
 
     async fn run(self, query: &Query<'_>, what: Do<'_>) -> Result<Answers> {
         encode::check_query(query)?;
-        let cached = query.cached && self.connection.shared().options().statement_cache;
+        let cached = query.cached && self.connection.names_statements();
         let mut again = true;
         loop {
             let mut answers = self.start(query, what, cached)?;

@@ -66,6 +66,7 @@ async fn server_in_pieces(answers: Vec<Vec<u8>>, piece: usize) -> Pool {
         }
     });
     Pool::builder()
+        .statement_cache(true)
         .dsn(&format!("postgres://u@127.0.0.1:{port}/d?sslmode=disable"))
         .max_size(1)
         .build()
