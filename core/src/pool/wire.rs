@@ -236,7 +236,7 @@ impl Observer {
         let mut understood = 0;
         while understood < bytes.len() && !self.broken {
             match self.understand(&bytes[understood..], now) {
-                Ok(used) => understood += used,
+                Ok((_, used)) => understood += used,
                 Err(Malformed) => self.broken = true,
             }
         }
@@ -244,12 +244,37 @@ impl Observer {
         understood
     }
 
-    fn understand(&mut self, bytes: &[u8], now: Nanos) -> Result<usize, Malformed> {
+    /// These bytes came in for tokio-postgres. Returns how many are left for it, at the front: without what is no message
+    /// and all behind it, and without reports of parameters, which we keep within bounds. Its own list of them has none, and
+    /// nobody asks it.
+    fn received_for_client(&mut self, bytes: &mut [u8]) -> usize {
+        let now = self.session.now();
+        let (mut understood, mut left) = (0, 0);
+        while understood < bytes.len() && !self.broken {
+            match self.understand(&bytes[understood..], now) {
+                Ok((tag, used)) => {
+                    if tag != Some(back::PARAMETER_STATUS) {
+                        bytes.copy_within(understood..understood + used, left);
+                        left += used;
+                    }
+                    understood += used;
+                }
+                Err(Malformed) => self.broken = true,
+            }
+        }
+        self.moved(now);
+        left
+    }
+
+    /// Takes bytes up to the end of a message: how many, and of what message they are.
+    fn understand(&mut self, bytes: &[u8], now: Nanos) -> Result<(Option<u8>, usize), Malformed> {
         let (used, passed) = self.input.feed(bytes, back_body)?;
         if let Some(passed) = passed {
-            self.session.back(passed.tag, passed.body, now)?;
+            let tag = passed.tag;
+            self.session.back(tag, passed.body, now)?;
+            return Ok((Some(tag), used));
         }
-        Ok(used)
+        Ok((self.input.within(), used))
     }
 
     /// For the tombstone: what a message from the holder asks for, without stamping anything.
@@ -641,7 +666,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 }
                 match message[0] {
                     back::NOTIFICATION_RESPONSE => self.to_client.extend_from_slice(&message),
-                    // Kept by us, within bounds; tokio-postgres's own list of them has none, and nobody asks it.
                     back::PARAMETER_STATUS => {}
                     back::READY_FOR_QUERY => {
                         chunk.unsplit(message);
@@ -739,6 +763,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 let message = self.buffered.split_to(len);
                 let understood = self.observer.received(&message);
                 self.intact()?;
+                if message.first() == Some(&back::PARAMETER_STATUS) {
+                    continue;
+                }
                 match self.rewriter.as_mut() {
                     Some(rewriter) if understood == message.len() => {
                         rewriter.back(&message, &mut self.to_client)
@@ -805,21 +832,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
             }
             if !this.buffered.is_empty() {
                 // Read together with the end of the last exchange, and nobody's but tokio-postgres's.
-                let understood = this.observer.received(&this.buffered);
-                this.buffered.truncate(understood);
+                let left = this.observer.received_for_client(&mut this.buffered);
+                this.buffered.truncate(left);
                 this.to_client.unsplit(this.buffered.split());
                 continue;
             }
             let Some(inner) = this.inner.as_mut() else { return Poll::Ready(Ok(())) };
+            if this.observer.input.within() == Some(back::PARAMETER_STATUS) {
+                // Not for tokio-postgres: read in larger pieces than the room that this may have left.
+                this.buffered.reserve(SHORT_READ);
+                let read = pin!(inner.read_buf(&mut this.buffered)).poll(cx);
+                this.observer.session.control.read_blocked.store(read.is_pending(), Ordering::Release);
+                if ready!(read)? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
             let before = buf.filled().len();
             let read = Pin::new(inner).poll_read(cx, buf);
             this.observer.session.control.read_blocked.store(read.is_pending(), Ordering::Release);
             ready!(read)?;
-            let understood = this.observer.received(&buf.filled()[before..]);
-            buf.set_filled(before + understood);
-            if understood == 0 {
-                // Nothing came, or nothing that could be understood.
-                this.intact()?;
+            let came = buf.filled().len() - before;
+            let left = this.observer.received_for_client(&mut buf.filled_mut()[before..]);
+            buf.set_filled(before + left);
+            if came > 0 && left == 0 {
+                // Nothing of it was for tokio-postgres, or could be understood.
+                continue;
             }
             return Poll::Ready(Ok(()));
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use leakpool::{ErrorCode, EventKind, Pool};
 
 use crate::support::*;
-use crate::{independence, log_lines};
+use crate::{flood, independence, log_lines};
 
 const ROLE: &str = "LEAKPOOL_TEST_ROLE";
 
@@ -19,6 +19,7 @@ fn a_process_of_its_own() {
         Ok("threads") => independence::threads_role(),
         Ok("fork") => fork_role(),
         Ok("stopped") => stopped_role(),
+        Ok("flood") => flood::role(),
         Ok("log") => log_lines::role(),
         Ok(other) => panic!("there is no role {other:?}"),
         // Nobody's child.

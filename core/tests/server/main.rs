@@ -14,6 +14,7 @@ mod child;
 mod drive;
 mod exchange;
 mod fence;
+mod flood;
 mod in_flight;
 mod independence;
 mod late_site;

@@ -3,7 +3,7 @@
 /// Anywhere in a name, these make it that of a secret: `user_password`, `x.jwt_secret`, `crypt`, `pgp_sym_encrypt`.
 const PARTS: [&str; 9] =
     ["password", "passwd", "passphrase", "secret", "credential", "token", "apikey", "api_key", "crypt"];
-/// And these, if it is nothing else.
+/// And these, as one of its words.
 const WHOLE: [&str; 6] = ["pass", "pwd", "pw", "identified", "hmac", "digest"];
 
 /// True for a name (perhaps with dots) whose value is a secret.
@@ -12,7 +12,7 @@ pub(super) fn is_secret_name(name: &str) -> bool {
         return false;
     }
     let name = name.to_ascii_lowercase();
-    PARTS.iter().any(|part| name.contains(part)) || name.split('.').any(|part| WHOLE.contains(&part))
+    PARTS.iter().any(|part| name.contains(part)) || name.split(['.', '_']).any(|part| WHOLE.contains(&part))
 }
 
 /// True if a text says the name of a secret anywhere.
@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn names_are_known_by_their_parts() {
-        for name in ["password", "PASSWORD", "x.password", "sslpassword", "user_token", "x.pwd", "decrypt"] {
+        for name in
+            ["password", "PASSWORD", "x.password", "sslpassword", "user_token", "x.pwd", "db_pass", "decrypt"]
+        {
             assert!(is_secret_name(name), "{name}");
         }
         for name in ["", "compass", "orders.total", "the password", "passes"] {
