@@ -34,7 +34,7 @@ pub(super) fn wants(kind: EventKind) -> bool {
 
 /// True if somebody reads lines of that level. One relaxed load.
 #[inline]
-pub(super) fn reads(level: Level) -> bool {
+pub(crate) fn reads(level: Level) -> bool {
     level <= LevelFilter::current()
 }
 

@@ -14,5 +14,6 @@ mod text;
 mod watch;
 
 pub(crate) use log::place as log_place;
+pub(crate) use log::reads as log_reads;
 pub use subscribe::{Events, Subscription};
 pub use watch::{CheckOut, LeakDetector, StillOut, Touch};

@@ -28,6 +28,7 @@ use super::revoke::Ending;
 use super::shared::Shared;
 use super::stream::{Link, Socket};
 use super::wheel::{WeakWheel, Wheel};
+use crate::alert::log_reads;
 use crate::clock::Nanos;
 use crate::detect::checkout::{Activity, Slot, State, Traffic};
 use crate::detect::event::{RemoveReason, Revocation};
@@ -215,7 +216,9 @@ impl Control {
 
     /// A log line, by way of the pool's dispatcher: whoever drives holds a lock.
     pub(super) fn log(&self, level: tracing::Level, line: impl FnOnce() + Send + 'static) {
-        if let Some(shared) = self.shared.upgrade() {
+        if log_reads(level)
+            && let Some(shared) = self.shared.upgrade()
+        {
             shared.outbox.log(level, line);
         }
     }

@@ -640,9 +640,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     break;
                 }
                 match message[0] {
-                    back::NOTIFICATION_RESPONSE | back::PARAMETER_STATUS => {
-                        self.to_client.extend_from_slice(&message)
-                    }
+                    back::NOTIFICATION_RESPONSE => self.to_client.extend_from_slice(&message),
+                    // Kept by us, within bounds; tokio-postgres's own list of them has none, and nobody asks it.
+                    back::PARAMETER_STATUS => {}
                     back::READY_FOR_QUERY => {
                         chunk.unsplit(message);
                         done = self.observer.session.outstanding.is_empty();

@@ -13,6 +13,7 @@ use super::decode::{self, Malformed};
 use super::fields::{Fields, Notice, ServerError};
 use super::transport::Chunk;
 use super::values::RowBlock;
+use crate::alert::log_reads;
 use crate::detect::checkout::{CheckoutId, State, TransactionStatus};
 use crate::error::{Error, ErrorCode, Result};
 use crate::pool::connection::{not_sent_and_force_released, sent_and_force_released};
@@ -191,6 +192,9 @@ impl Reader {
     }
 
     fn log(&self, fields: &Fields) {
+        if !log_reads(Level::DEBUG) {
+            return;
+        }
         let (severity, message) = (fields.severity().to_owned(), fields.message().to_owned());
         self.origin.control.log(Level::DEBUG, move || {
             tracing::debug!(target: "leakpool", severity, "{message}");

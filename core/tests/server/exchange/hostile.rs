@@ -235,6 +235,30 @@ async fn garbage_behind_an_error_is_an_error_at_once() {
 }
 
 #[tokio::test]
+async fn what_is_no_postgres_is_told_at_once() {
+    for answer in
+        ["HTTP/1.1 400 Bad Request\r\n\r\n", "220 mail.example ESMTP\r\n", "Etoo many clients already\n\0"]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut socket, _)) = listener.accept().await {
+                socket.write_all(answer.as_bytes()).await.unwrap();
+                // It waits for more, as such servers do.
+                open.push(socket);
+            }
+        });
+        let hour = Duration::from_secs(3600);
+        let dsn = format!("postgres://u@127.0.0.1:{port}/d?sslmode=disable&connect_timeout=3600");
+        let pool = Pool::builder().dsn(&dsn).acquire_timeout(hour).build().unwrap();
+        let e = within(pool.acquire()).await.unwrap_err();
+        assert!(e.to_string().contains("protocol"), "{}: {e}", e.code());
+        server.abort();
+    }
+}
+
+#[tokio::test]
 async fn notices_without_end_are_not_all_kept() {
     let mut notices = Vec::new();
     for i in 0..50_000 {
