@@ -100,7 +100,9 @@ export interface PoolConfig extends ClientConfig, LeakOptions {
   name?: string | undefined
   /** How long `end()` waits for holders that look honest; 0 = not at all. Default 30,000. */
   closeTimeoutMillis?: number | undefined
-  /** Repeated SQL is prepared once per connection. Default true. */
+  /** `pool.query` may leave a transaction open, as with pg, instead of rolling it back and rejecting. Default false. */
+  allowOpenTransaction?: boolean | undefined
+  /** Repeated SQL is prepared once per connection: true, false, or, if nothing is said, unless a pooler stands between. */
   statementCache?: boolean | undefined
   /** What happens to a session when it is returned. Default `rollback`. */
   reset?: 'rollback' | 'none' | 'session' | undefined
@@ -687,6 +689,12 @@ export class LeakDetector extends EventEmitter {
   off<K extends keyof DetectorEvents>(event: K, listener: (...args: DetectorEvents[K]) => void): this
 }
 
+/**
+ * For bundles, whose `pg` cannot be found: our pools are instances of this pg's `Pool`, too. Elsewhere the application's
+ * pg is found by itself when the first pool is made.
+ */
+export function usePg(pg: object): void
+
 /** Finds leaks in a pool of `pg`. */
 export function watch(pool: WatchablePool, options?: WatchOptions): LeakDetector
 
@@ -779,7 +787,31 @@ export class TypeOverrides {
 /** The parsers of all pools: the package `pg-types`, which pg uses too. */
 export const types: typeof pgTypes
 
+/**
+ * What options are where neither they nor the environment say anything, as `pg.defaults`. Read when a pool is made. What
+ * the native driver cannot keep (`rows`, `binary`, `connect_timeout`, `keepalives`) is refused when it is set.
+ */
 export const defaults: {
+  host: string | undefined
+  port: number | string | undefined
+  user: string | undefined
+  password: string | (() => string | Promise<string>) | null | undefined
+  database: string | undefined
+  connectionString: string | undefined
+  ssl: PoolConfig['ssl']
+  sslnegotiation: string | undefined
+  application_name: string | undefined
+  fallback_application_name: string | undefined
+  client_encoding: string | undefined
+  options: string | undefined
+  statement_timeout: number | false | undefined
+  lock_timeout: number | false | undefined
+  idle_in_transaction_session_timeout: number | false | undefined
+  query_timeout: number | false | undefined
+  max: number | undefined
+  poolSize: number | undefined
+  idleTimeoutMillis: number | undefined
+  connectionTimeoutMillis: number | undefined
   /** Dates given as parameters are sent in UTC instead of local time. */
   parseInputDatesAsUTC: boolean
   /** int8 as numbers, exact up to 2^53 only. */

@@ -96,6 +96,8 @@ export class NativePool {
   /** Settled with Delivered. Without parameters (`null`) by the simple protocol. One at a time for each member. */
   submit(member: number, ticket: number, text: string, params: Params | null, cached: boolean): void
   cancel(member: number): void
+  /** Throws if what a member ran last has left a transaction open. */
+  endsHere(member: number): void
   listen(member: number): void
   setPassword(password: string): void
 

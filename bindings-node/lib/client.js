@@ -31,6 +31,26 @@ function tell(emitter, event, ...args) {
   }
 }
 
+/**
+ * The same, for listeners that may do something of their own: what they wait for.
+ * @param {EventEmitter} emitter
+ * @param {string} event
+ * @param {any[]} args
+ * @returns {Promise<any>[]}
+ */
+function tellAll(emitter, event, ...args) {
+  const waits = []
+  for (const listener of emitter.rawListeners(event)) {
+    try {
+      const result = listener.apply(emitter, args)
+      if (typeof result?.then === 'function') waits.push(result)
+    } catch (error) {
+      throwLater(error)
+    }
+  }
+  return waits
+}
+
 class Client extends EventEmitter {
   /**
    * @param {symbol | any} maker
@@ -50,6 +70,8 @@ class Client extends EventEmitter {
     this._types = new TypeOverrides(pool.options.types)
     /** Lent now. */
     this._out = false
+    /** Lent to a query of the pool's own: nobody else may ask it anything. */
+    this._private = false
     /** Why it cannot be used any more. @type {string | null} */
     this._dead = null
     this._ended = false
@@ -111,6 +133,7 @@ class Client extends EventEmitter {
   query(config, values, callback) {
     const query = readQuery(config, values, callback)
     const request = new Request(this, query, query.types ?? this._types)
+    request.stale = this._private
     if (query.callback !== undefined) {
       request.call(query.callback, Client.prototype.query)
       this._ask(request, query)
@@ -127,7 +150,7 @@ class Client extends EventEmitter {
    */
   _ask(request, query) {
     try {
-      const refusal = this._refusal()
+      const refusal = this._refusal(request.stale)
       if (refusal !== null) throw refusal
       request.prepare(query, this._named)
     } catch (error) {
@@ -141,15 +164,18 @@ class Client extends EventEmitter {
     else this._waiting.push(request)
   }
 
-  /** Why it cannot be asked anything; null if it can. */
-  _refusal() {
+  /**
+   * Why it cannot be asked anything; null if it can.
+   * @param {boolean} stale by somebody who does not have it
+   */
+  _refusal(stale) {
     if (this._dead !== null) {
       // The session is not its own any more: the core says why, and counts a late use.
       if (this._dead === REVOKED && this._out) return null
       return new LeakpoolError(this._dead === REVOKED ? CLOSED : this._dead, 'connection_lost')
     }
     if (this._ending) return new LeakpoolError(CLOSED, 'already_released')
-    if (!this._out) {
+    if (!this._out || stale) {
       const text = 'Client was released to the pool and is not queryable; connect() lends one'
       return new LeakpoolError(text, 'already_released')
     }
@@ -364,4 +390,4 @@ Object.defineProperty(Client.prototype, asyncDispose, {
 
 /** @typedef {InstanceType<typeof Client>} LentClient */
 
-module.exports = { Client, MAKER, REVOKED, released, tell }
+module.exports = { Client, MAKER, REVOKED, released, tell, tellAll }

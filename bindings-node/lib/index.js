@@ -11,6 +11,17 @@ const { escapeIdentifier, escapeLiteral } = require('./escape')
 const { LeakDetector, watch } = require('./detector')
 const { binding } = require('./native')
 const defaults = require('./defaults')
+const adopted = require('./adopted')
+
+/**
+ * For bundles, whose pg nobody can find: pools are instances of this pg's Pool, too.
+ * @param {any} pg
+ */
+function usePg(pg) {
+  const Other = adopted.poolOf(pg)
+  if (Other === undefined) throw new TypeError('usePg needs what `require("pg")` gives')
+  if (!(Pool.prototype instanceof Other)) adopted.claim(Pool, Other)
+}
 
 module.exports = {
   Pool,
@@ -18,6 +29,7 @@ module.exports = {
   ProductionPool: Pool,
   LeakDetector,
   watch,
+  usePg,
   Client,
   DatabaseError,
   LeakpoolError,

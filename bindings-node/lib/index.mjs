@@ -8,6 +8,7 @@ export const {
   ProductionPool,
   LeakDetector,
   watch,
+  usePg,
   Client,
   DatabaseError,
   LeakpoolError,

@@ -7,6 +7,7 @@ const os = require('node:os')
 const path = require('node:path')
 const { binding } = require('./native')
 const { invalidArgument, shown, unsupported, LeakpoolError } = require('./errors')
+const defaults = require('./defaults')
 
 /** @typedef {Record<string, any>} Config */
 
@@ -54,6 +55,7 @@ const KNOWN = {
   onConnect: 'function',
   Promise: 'function',
   parseInputDatesAsUTC: 'boolean',
+  allowOpenTransaction: 'boolean',
   clock: 'object',
 }
 
@@ -288,7 +290,7 @@ function prepare(given) {
     throw invalidArgument('options', given, 'must be an object or a connection string')
   }
   /** @type {Config} */
-  const config = typeof given === 'string' ? { connectionString: given } : { ...given }
+  const config = withDefaults(typeof given === 'string' ? { connectionString: given } : { ...given })
   if (given !== null && typeof given === 'object' && 'password' in given) config.password = given.password
   /** @type {[string, any][]} */
   const own = []
@@ -317,6 +319,44 @@ function prepare(given) {
   addTarget(config, found, dsn, fields, defaults)
   addSession(config, found, fields)
   return { dsn, fields, defaults, own, config: { ...config, ...withoutEmpty(found) } }
+}
+
+/**
+ * What `defaults` say, where nothing else does. As in pg: a connection string of theirs stands in for all other ways to
+ * say where to connect.
+ * @param {Config} config
+ * @returns {Config}
+ */
+function withDefaults(config) {
+  const set = defaults.changed()
+  if (set.length === 0) return config
+  const given = { ...config }
+  for (const [name, value] of set) {
+    const known = name === 'poolSize' ? 'max' : name
+    if (given[known] !== undefined && given[known] !== null) continue
+    // Said where to connect, a pool does not go elsewhere because of a string that it does not have.
+    if (name === 'connectionString' && TARGET.some((key) => config[key] != null)) continue
+    // The environment goes before them, as in pg.
+    const variable = ENVIRONMENT[name]
+    if (variable !== undefined && process.env[variable]) continue
+    given[known] = value
+  }
+  return given
+}
+
+const TARGET = ['host', 'port', 'user', 'password', 'database']
+
+/** @type {Record<string, string>} */
+const ENVIRONMENT = {
+  host: 'PGHOST',
+  port: 'PGPORT',
+  user: 'PGUSER',
+  password: 'PGPASSWORD',
+  database: 'PGDATABASE',
+  ssl: 'PGSSLMODE',
+  application_name: 'PGAPPNAME',
+  client_encoding: 'PGCLIENTENCODING',
+  options: 'PGOPTIONS',
 }
 
 /** @param {Config} found */

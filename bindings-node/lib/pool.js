@@ -6,7 +6,8 @@ const { AsyncResource } = require('node:async_hooks')
 const { EventEmitter } = require('node:events')
 const { binding, loop, ticketFor, numberFor } = require('./native')
 const { prepare } = require('./options')
-const { Client, MAKER, released, tell } = require('./client')
+const { Client, MAKER, released, tell, tellAll } = require('./client')
+const { adopt } = require('./adopted')
 const { Request, readQuery } = require('./request')
 const { capture, discard, format, isOld, lookLater, time } = require('./stack')
 const { sessionEnded, told } = require('./events')
@@ -98,6 +99,7 @@ class Pool extends EventEmitter {
   /** @param {any} [options] as for pg.Pool, and leakpool's own */
   constructor(options) {
     super()
+    adopt(Pool)
     const { dsn, fields, defaults, own, config } = prepare(options)
     const clock = config.clock
     if (clock != null && !(clock instanceof binding.ManualClock)) {
@@ -113,6 +115,8 @@ class Pool extends EventEmitter {
     this._looking = false
     this._queryTimeout = Number(config.query_timeout) || 0
     this._password = typeof config.password === 'function' ? config.password : null
+    /** Acquires that wait for the password. @type {Set<Promise<void>>} */
+    this._beginning = new Set()
     this._native = errors.rethrown(
       () => new binding.NativePool(loop, numberFor(this), dsn, fields, defaults, own, clock ?? null),
     )
@@ -127,6 +131,7 @@ class Pool extends EventEmitter {
       '_looking',
       '_queryTimeout',
       '_password',
+      '_beginning',
       '_native',
       '_tryAcquire',
       '_giveNative',
@@ -199,7 +204,9 @@ class Pool extends EventEmitter {
       this._wait(captured, wish, done)
       return
     }
-    this._refreshPassword().then(() => this._wait(captured, wish, done), done)
+    const asked = this._refreshPassword().then(() => this._wait(captured, wish, done), done)
+    this._beginning.add(asked)
+    asked.finally(() => this._beginning.delete(asked))
   }
 
   /**
@@ -250,8 +257,7 @@ class Pool extends EventEmitter {
     this._entries[member] = entry
     collected.register(client, { pool: new WeakRef(this), member, token: entry.token })
     const { onConnect, verify } = this.options
-    const admitted = () => {
-      tell(this, 'connect', client)
+    const lend = () => {
       this._lend(entry, captured, keep)
       if (!verify) return done(null, client)
       const { release } = client
@@ -261,12 +267,22 @@ class Pool extends EventEmitter {
         return done(error)
       })
     }
-    if (!onConnect) return admitted()
-    this._begin(entry, client, captured, true)
-    new Promise((resolve) => resolve(onConnect(client))).then(admitted, (error) => {
+    const refuse = (/** @type {any} */ error) => {
       client.release(error)
       done(error)
-    })
+    }
+    // What its first listeners ask of it comes before its borrower's queries, as it is asked first; where they wait for
+    // the answers themselves, the borrower waits for them.
+    const admitted = () => {
+      if (this.listenerCount('connect') === 0) return lend()
+      this._begin(entry, client, captured, true)
+      const waits = tellAll(this, 'connect', client)
+      if (waits.length === 0) return lend()
+      Promise.all(waits).then(lend, refuse)
+    }
+    if (!onConnect) return admitted()
+    this._begin(entry, client, captured, true)
+    new Promise((resolve) => resolve(onConnect(client))).then(admitted, refuse)
   }
 
   /**
@@ -301,6 +317,7 @@ class Pool extends EventEmitter {
     }
     if (this.listenerCount('release') > 0) entry.since = performance.now()
     client._out = true
+    client._private = false
     client._asked = false
     let out = true
     client.release = (error) => {
@@ -491,10 +508,15 @@ class Pool extends EventEmitter {
     }
     const run = (/** @type {LentClient} */ client) => {
       const { release } = client
+      // Nobody has this client: who still refers to it from before is told so, and disturbs nothing.
+      client.release = released
+      client._private = true
       const request = new Request(client, query, query.types ?? client._types)
       request.resolve = (result) => {
+        const open = this.options.allowOpenTransaction ? null : this._leftOpen(client)
         release()
-        resolve(result)
+        if (open === null) resolve(result)
+        else reject(open)
       }
       request.reject = (error) => {
         // As in pg: whatever failed, this client is not used again.
@@ -512,6 +534,21 @@ class Pool extends EventEmitter {
     }
     if (member >= 0) this._admit(member, captured, false, done)
     else this._acquire(captured, null, done)
+  }
+
+  /**
+   * What is wrong if a query of its own has left a transaction open: its client goes back at once.
+   * @param {LentClient} client
+   * @returns {Error | null}
+   */
+  _leftOpen(client) {
+    if (this._native.transactionStatus(client._member) === 'I') return null
+    try {
+      errors.rethrown(() => this._native.endsHere(client._member))
+      return null
+    } catch (error) {
+      return /** @type {Error} */ (error)
+    }
   }
 
   /**
@@ -554,8 +591,8 @@ class Pool extends EventEmitter {
   // ---- ending ---------------------------------------------------------------------------------------------------
 
   /**
-   * Closes the pool: idle connections and flagged ones at once, the others when they are released, or after
-   * `closeTimeoutMillis`. Resolves with those who had not released by then.
+   * Closes the pool: what was asked for before is served; idle connections and flagged ones go at once, the others when
+   * they are released, or after `closeTimeoutMillis`. Resolves with those who had not released by then.
    * @param {any} [callback]
    * @returns {any}
    */
@@ -588,7 +625,10 @@ class Pool extends EventEmitter {
         if (error !== null) reject(errors.fromNative(error))
         else resolve(JSON.parse(held))
       }
-      this._native.close(ticketFor({ settled }), -1)
+      const close = () => this._native.close(ticketFor({ settled }), -1)
+      // What was asked for before is not refused because a password was still to be told.
+      if (this._beginning.size === 0) close()
+      else Promise.allSettled(this._beginning).then(close)
     })
   }
 

@@ -92,6 +92,8 @@ class Request {
     this.answer = undefined
     /** @type {NodeJS.Timeout | undefined} */
     this.timer = undefined
+    /** Asked by somebody who does not have the client any more. */
+    this.stale = false
     /** @type {import('./stack').Stack | undefined} For callbacks: where it was asked. */
     this.from = undefined
   }

@@ -376,6 +376,16 @@ impl JsPool {
         }
     }
 
+    /// After the one query of `pool.query`: throws if it has left a transaction open.
+    #[napi(catch_unwind)]
+    pub fn ends_here(&self, env: Env, member: u32) -> Result<()> {
+        let connection = self.0.members.borrow().get(member).and_then(|member| member.connection.clone());
+        match connection {
+            Some(connection) => connection.ends_here().map_err(|e| error::thrown(env, &e)),
+            None => Ok(()),
+        }
+    }
+
     /// From now on the member's notifications are told, until it is released.
     #[napi(catch_unwind)]
     pub fn listen(&self, member: u32) {

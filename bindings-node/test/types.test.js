@@ -85,7 +85,7 @@ test('they declare exactly what is exported', async (t) => {
     live.map((option) => option.name),
   )
   text += exactly('keyof leakpool.WatchOptions', [...live.map((option) => option.name), 'name', 'clock'])
-  const ofPg = ['poolSize', 'allowExitOnIdle', 'log', 'Promise', 'onConnect', 'verify', 'clock']
+  const ofPg = ['poolSize', 'allowExitOnIdle', 'log', 'Promise', 'onConnect', 'verify', 'allowOpenTransaction', 'clock']
   const own = [...optionTable().map((option) => option.name), ...ofPg]
   text += exactly('Exclude<keyof leakpool.PoolConfig, keyof leakpool.ClientConfig>', own)
   for (const { name, kind } of optionTable()) {

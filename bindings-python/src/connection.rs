@@ -285,6 +285,13 @@ impl NativeConnection {
         held.or_else(|| state.revocation.clone()).map(|r| Revocation::new(leakpool::Revocation::clone(&r)))
     }
 
+    /// Its holder has called something that moves no byte: it is in use.
+    fn _touch(&self) {
+        if let Some(connection) = self.state.lock().held.as_ref().and_then(|held| held.connection()) {
+            connection.touch();
+        }
+    }
+
     #[getter]
     fn prepared(&self) -> bool {
         let held = self.state.lock().held.clone();

@@ -18,6 +18,7 @@ mod detect;
 pub mod error;
 pub mod host;
 pub mod monitor;
+mod parking;
 pub mod pool;
 mod process;
 

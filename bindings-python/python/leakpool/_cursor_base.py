@@ -348,6 +348,8 @@ class BaseCursor(Generic[C, Row]):
         if self._closed or result is None or result.columns is None:
             self._check_open()
             raise self._not_fetchable()
+        # Who fetches is at work, though no byte moves for it.
+        self._conn._touch()
         return result
 
     def _not_fetchable(self) -> e.Error:

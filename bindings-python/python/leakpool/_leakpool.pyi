@@ -207,9 +207,11 @@ class NativeConnection:
         """Notices of the requests since the last call, at most the last 1,000; also those of requests that failed."""
     def release(self, broken: bool = False) -> None:
         """Gives it back, or ends the session (`broken`). Never waits. A second time does nothing."""
+    def _touch(self) -> None:
+        """Its holder has called something that moves no byte: it is in use."""
     @property
     def prepared(self) -> bool:
-        """False if the pool's option `statement_cache` is off."""
+        """True if repeated SQL is kept prepared: `statement_cache`, unless a pooler stands between."""
 
 @final
 class NativeStream:

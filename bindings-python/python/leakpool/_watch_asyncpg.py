@@ -71,6 +71,8 @@ def _track(detector: Any, con: Any) -> Tracked:
     if tracked is None or tracked.detector is not detector:
         tracked = _tracked[id(con)] = Tracked(detector, con, _end)
         con.__class__ = _watched_connection(type(con))
+        plain = con._protocol
+        con._protocol = _Told(plain._plain if isinstance(plain, _Told) else plain, tracked)
     return tracked
 
 
@@ -87,21 +89,6 @@ def _watched_connection(cls: type[Any]) -> type[Any]:
 
 
 def _make(cls: type[Any]) -> type[Any]:
-    def told(method: Callable[..., Any]) -> Callable[..., Any]:
-        async def call(self: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
-            tracked = _tracked.get(id(self))
-            if tracked is None or tracked.checkout is None:
-                return await method(self, sql, *args, **kwargs)
-            tracked.executing(sql if isinstance(sql, str) else None)
-            try:
-                return await method(self, sql, *args, **kwargs)
-            finally:
-                tracked.idle(_status(self))
-
-        call.__name__ = method.__name__
-        call.__doc__ = method.__doc__
-        return call
-
     def _cleanup(self: Any) -> Any:
         tracked = _tracked.pop(id(self), None)
         if tracked is not None:
@@ -115,17 +102,62 @@ def _make(cls: type[Any]) -> type[Any]:
         "_leakpool_watched": True,
         "_cleanup": _cleanup,
     }
-    # What the public methods come down to.
-    for name in ("execute", "_execute", "_executemany", "_copy_in", "_copy_out", "_copy_in_records"):
-        method = getattr(cls, name, None)
-        if method is not None:
-            namespace[name] = told(method)
     return type(cls.__name__, (cls,), namespace)
 
 
-def _status(con: Any) -> int:
+class _Told:
+    """A connection's protocol that tells what it is asked. Whatever the driver does (its own methods, prepared
+    statements, cursors, COPY) comes down to these."""
+
+    __slots__ = ("_plain", "_tracked")
+
+    def __init__(self, plain: Any, tracked: Tracked) -> None:
+        self._plain = plain
+        self._tracked = tracked
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._plain, name)
+
+
+def _told(name: str, at: int) -> Callable[..., Any]:
+    """The request of this name, whose text, or statement, is its argument number `at`; negative if it has none."""
+
+    async def call(self: _Told, *args: Any, **kwargs: Any) -> Any:
+        method = getattr(self._plain, name)
+        tracked = self._tracked
+        if tracked.checkout is None:
+            return await method(*args, **kwargs)
+        asked = args[at] if 0 <= at < len(args) else None
+        tracked.executing(asked if isinstance(asked, str) else getattr(asked, "query", None))
+        try:
+            return await method(*args, **kwargs)
+        finally:
+            tracked.idle(_status(self._plain))
+
+    call.__name__ = name
+    return call
+
+
+#: What a protocol can be asked (asyncpg, protocol/protocol.pyx), and where the text stands.
+_ASKED = {
+    "prepare": 1,
+    "bind_execute": 0,
+    "bind_execute_many": 0,
+    "bind": 0,
+    "execute": 0,
+    "query": 0,
+    "copy_out": 0,
+    "copy_in": 0,
+    "close_portal": -1,
+    "close_statement": -1,
+}
+for _name, _at in _ASKED.items():
+    setattr(_Told, _name, _told(_name, _at))
+
+
+def _status(protocol: Any) -> int:
     with suppress(Exception):
-        return 2 if con.is_in_transaction() else 0
+        return 2 if protocol.is_in_transaction() else 0
     return 0
 
 

@@ -188,6 +188,8 @@ class BaseCopy(Generic[Cur]):
     def _writable(self) -> NativeCopyIn:
         if self._in is None or self._over:
             raise self._misused("written to", "COPY ... FROM STDIN")
+        # What is only collected is work, too.
+        self.connection._touch()
         return self._in
 
     def _misused(self, doing: str, kind: str) -> e.Error:
@@ -245,6 +247,7 @@ class BaseCopy(Generic[Cur]):
 
     async def _piece(self) -> bytes | None:
         """The next piece as the server sends it; None at the end."""
+        self.connection._touch()
         return self._pieces.pop() if self._pieces else await self._next_piece()
 
     async def _next_piece(self) -> bytes | None:
@@ -319,7 +322,7 @@ class Copy(BaseCopy["Cursor[Any]"]):
         return finish(self._read())
 
     def __iter__(self) -> Iterator[bytes]:
-        while data := self.read():
+        while (data := finish(self._piece())) is not None:
             yield data
 
     def read_row(self) -> tuple[Any, ...] | None:
@@ -334,6 +337,7 @@ class Copy(BaseCopy["Cursor[Any]"]):
                 parse = self._transforming().parse_row
                 while self._pieces:
                     # Nothing to wait for.
+                    self.connection._touch()
                     yield parse(self._pieces.pop(), Format.TEXT)
 
 
@@ -366,7 +370,7 @@ class AsyncCopy(BaseCopy["AsyncCursor[Any]"]):
         return await self._read()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self._read():
+        while (data := await self._piece()) is not None:
             yield data
 
     async def read_row(self) -> tuple[Any, ...] | None:

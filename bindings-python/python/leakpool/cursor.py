@@ -85,7 +85,9 @@ class Cursor(BaseCursor["Connection[Any]", Row]):
         stream = finish(self._stream_begin(query, params, binary, size))
         try:
             while rows := finish(self._stream_more(stream)):
-                yield from rows
+                for row in rows:
+                    self._conn._touch()
+                    yield row
         finally:
             finish(self._stream_end(stream))
 
@@ -93,6 +95,7 @@ class Cursor(BaseCursor["Connection[Any]", Row]):
         """The next row; None after the last one."""
         if not self._has_rows or self._row_factory is not tuple_row:
             return self._fetchone()
+        self._conn._touch()
         row: Any = self._result.row(self._pos)  # type: ignore[union-attr]
         if row is not None:
             self._pos += 1
@@ -110,10 +113,12 @@ class Cursor(BaseCursor["Connection[Any]", Row]):
         return self
 
     def __next__(self) -> Row:
+        at = self._pos
         row = self._fetchone()
-        if row is None:
+        # A row may be made into None: the end is where nothing was read.
+        if row is None and self._pos == at:
             raise StopIteration
-        return row
+        return row  # type: ignore[return-value]
 
     def nextset(self) -> bool | None:
         """Goes to the next result of several; None if there is none."""
@@ -214,6 +219,7 @@ class AsyncCursor(BaseCursor["AsyncConnection[Any]", Row]):
         try:
             while rows := await self._stream_more(stream):
                 for row in rows:
+                    self._conn._touch()
                     yield row
         finally:
             await self._stream_end(stream)
@@ -222,6 +228,7 @@ class AsyncCursor(BaseCursor["AsyncConnection[Any]", Row]):
         """The next row; None after the last one."""
         if not self._has_rows or self._row_factory is not tuple_row:
             return self._fetchone()
+        self._conn._touch()
         row: Any = self._result.row(self._pos)  # type: ignore[union-attr]
         if row is not None:
             self._pos += 1
@@ -239,10 +246,12 @@ class AsyncCursor(BaseCursor["AsyncConnection[Any]", Row]):
         return self
 
     async def __anext__(self) -> Row:
+        at = self._pos
         row = self._fetchone()
-        if row is None:
+        # A row may be made into None: the end is where nothing was read.
+        if row is None and self._pos == at:
             raise StopAsyncIteration
-        return row
+        return row  # type: ignore[return-value]
 
     def nextset(self) -> bool | None:
         """Goes to the next result of several; None if there is none."""

@@ -209,15 +209,17 @@ class ServerCursor(_Named["Connection[Any]", Row], Cursor[Row]):
 
     def __iter__(self) -> Iterator[Row]:  # type: ignore[override]
         while rows := finish(self._fetch(f"FORWARD {self.itersize}")):
-            yield from rows
+            for row in rows:
+                self._conn._touch()
+                yield row
             if len(rows) < self.itersize:
                 return
 
     def __next__(self) -> Row:
-        row = finish(self._fetch_one())
-        if row is None:
+        rows = finish(self._fetch("FORWARD 1"))
+        if not rows:
             raise StopIteration
-        return row
+        return rows[0]
 
     def scroll(self, value: int, mode: str = "relative") -> None:
         """Goes on by `value` rows, or to row `value` (`absolute`)."""
@@ -279,15 +281,16 @@ class AsyncServerCursor(_Named["AsyncConnection[Any]", Row], AsyncCursor[Row]):
     async def __aiter__(self) -> AsyncIterator[Row]:  # type: ignore[override]
         while rows := await self._fetch(f"FORWARD {self.itersize}"):
             for row in rows:
+                self._conn._touch()
                 yield row
             if len(rows) < self.itersize:
                 return
 
     async def __anext__(self) -> Row:
-        row = await self._fetch_one()
-        if row is None:
+        rows = await self._fetch("FORWARD 1")
+        if not rows:
             raise StopAsyncIteration
-        return row
+        return rows[0]
 
     async def scroll(self, value: int, mode: str = "relative") -> None:
         """Goes on by `value` rows, or to row `value` (`absolute`)."""

@@ -16,7 +16,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tracing::Level;
 
@@ -24,6 +24,7 @@ use super::log;
 use super::subscribe::{Events, Subscriber, Subscription, drop_quietly, panic_text};
 use crate::detect::event::{Event, EventKind, EventSink};
 use crate::error::{Error, ErrorCode, Result};
+use crate::parking::Parking;
 use crate::process::{OfProcess, Process, Singleton};
 
 /// The most events that wait in one queue.
@@ -49,8 +50,7 @@ struct Dispatcher {
 #[derive(Debug, Default)]
 struct Shared {
     /// Held for a push or a pop. Taken after a queue's `items` was let go, never together with it.
-    state: Mutex<State>,
-    wake: Condvar,
+    state: Parking<State>,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +83,7 @@ impl Dispatcher {
 
     fn schedule(&self, queue: Arc<Queue>) {
         self.shared.state.lock().ready.push_back(queue);
-        self.shared.wake.notify_one();
+        self.shared.state.notify_one();
     }
 }
 
@@ -91,7 +91,7 @@ impl Drop for Dispatcher {
     fn drop(&mut self) {
         if self.process.is_current() {
             self.shared.state.lock().ended = true;
-            self.shared.wake.notify_one();
+            self.shared.state.notify_one();
         }
     }
 }
@@ -108,7 +108,7 @@ fn run(shared: &Shared) {
                 if state.ended {
                     return;
                 }
-                shared.wake.wait(&mut state);
+                state = shared.state.wait(state);
             }
         };
         let turn = Instant::now();

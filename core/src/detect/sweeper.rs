@@ -8,10 +8,9 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::clock::{Clock, Nanos};
 use crate::error::{Error, ErrorCode, Result};
+use crate::parking::Parking;
 use crate::process::{OfProcess, Process, Singleton};
 
 /// Something that the sweeper looks after.
@@ -37,8 +36,7 @@ pub(crate) struct Sweeper {
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
-    wake: Condvar,
+    state: Parking<State>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -90,7 +88,7 @@ impl Sweeper {
         }
         let now = Instant::now();
         self.shared.state.lock().woken.get_or_insert(now);
-        self.shared.wake.notify_one();
+        self.shared.state.notify_one();
     }
 }
 
@@ -98,7 +96,7 @@ impl Drop for Sweeper {
     fn drop(&mut self) {
         if self.process.is_current() {
             self.shared.state.lock().ended = true;
-            self.shared.wake.notify_one();
+            self.shared.state.notify_one();
         }
     }
 }
@@ -172,7 +170,7 @@ fn run(shared: &Shared) {
             }
         }
 
-        let mut state = shared.state.lock();
+        let state = shared.state.lock();
         let late = late(&mut due);
         if late > OVERSLEPT {
             drop(state);
@@ -184,12 +182,12 @@ fn run(shared: &Shared) {
         }
         match sleep {
             None => {
-                shared.wake.wait(&mut state);
+                let state = shared.state.wait(state);
                 due = state.woken.unwrap_or_else(Instant::now);
             }
             Some(sleep) => {
                 let until = due + sleep;
-                shared.wake.wait_until(&mut state, until);
+                let state = shared.state.wait_until(state, until);
                 // Woken before its time, it was to run then; a stop may have come between that and now.
                 due = state.woken.map_or(until, |woken| woken.min(until));
             }

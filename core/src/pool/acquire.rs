@@ -1,5 +1,7 @@
 //! Acquiring: an idle connection, one that comes back, or a new one, within one deadline.
 
+use std::future::Future;
+use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -43,16 +45,16 @@ impl Drop for Waiting<'_> {
 }
 
 /// An acquire that is not over at once. A close waits for those that had come before it.
-struct Acquiring<'a>(&'a Shared);
+struct Acquiring<S: Deref<Target = Shared>>(S);
 
-impl<'a> Acquiring<'a> {
-    fn begin(shared: &'a Shared) -> Acquiring<'a> {
+impl<S: Deref<Target = Shared>> Acquiring<S> {
+    fn begin(shared: S) -> Acquiring<S> {
         shared.acquiring.fetch_add(1, Ordering::SeqCst);
         Acquiring(shared)
     }
 }
 
-impl Drop for Acquiring<'_> {
+impl<S: Deref<Target = Shared>> Drop for Acquiring<S> {
     fn drop(&mut self) {
         self.0.acquiring.fetch_sub(1, Ordering::SeqCst);
         if self.0.is_closed() {
@@ -232,8 +234,33 @@ impl Shared {
             return Ok(connection);
         }
         // Counted first, looked at then: a close either counts this acquire, or is seen here.
-        let _acquiring = Acquiring::begin(&self);
+        let _acquiring = Acquiring::begin(self.clone());
         self.usable()?;
+        self.acquire_slowly(wish).await
+    }
+
+    /// The same for a host, whose acquire begins with the call, not when its loop first looks at it: a close that comes
+    /// in between serves it.
+    pub(crate) fn acquire_now(
+        self: Arc<Self>,
+        mut wish: Wish,
+    ) -> impl Future<Output = Result<Connection>> + Send + use<> {
+        let acquiring = Acquiring::begin(self.clone());
+        let usable = self.usable();
+        async move {
+            usable?;
+            let _acquiring = acquiring;
+            if self.take_permit() {
+                match self.lend_idle(&mut wish, 0) {
+                    Some(connection) => return self.unless_over(connection),
+                    None => self.put_permit(),
+                }
+            }
+            self.acquire_slowly(wish).await
+        }
+    }
+
+    async fn acquire_slowly(self: Arc<Self>, mut wish: Wish) -> Result<Connection> {
         let started = self.detector.now();
         let timeout = wish.timeout.unwrap_or_else(|| self.options().acquire_timeout);
         let deadline = if timeout.is_zero() { Nanos::MAX } else { started.saturating_add(nanos(timeout)) };

@@ -255,7 +255,7 @@ impl Pool {
         site: SiteId,
         options: AcquireOptions,
     ) -> impl Future<Output = Result<Connection>> + Send + use<> {
-        self.0.clone().acquire(options.wish(site))
+        self.0.clone().acquire_now(options.wish(site))
     }
 
     /// For hosts: [`try_acquire`](Pool::try_acquire) from such a site.
@@ -318,7 +318,12 @@ impl Pool {
         params: &'a [&'a (dyn ToSql + Sync)],
     ) -> impl Future<Output = Result<Vec<Row>>> + Send + use<'a> {
         let acquire = self.acquire_at(Location::caller(), AcquireOptions::default());
-        async move { acquire.await?.fetch(sql, params).await }
+        async move {
+            let connection = acquire.await?;
+            let rows = connection.fetch(sql, params).await?;
+            connection.ends_here()?;
+            Ok(rows)
+        }
     }
 
     /// Acquires, runs one statement, returns how many rows were affected and releases.
@@ -332,7 +337,12 @@ impl Pool {
         params: &'a [&'a (dyn ToSql + Sync)],
     ) -> impl Future<Output = Result<u64>> + Send + use<'a> {
         let acquire = self.acquire_at(Location::caller(), AcquireOptions::default());
-        async move { acquire.await?.run(sql, params).await }
+        async move {
+            let connection = acquire.await?;
+            let count = connection.run(sql, params).await?;
+            connection.ends_here()?;
+            Ok(count)
+        }
     }
 
     /// Acquires and begins a transaction that owns its connection.

@@ -168,7 +168,9 @@ impl Rewriter {
 
     /// Answers those batches at the front that were not sent.
     fn answer(&mut self, to_client: &mut BytesMut) {
-        while let Some(batch) = self.sent.pop_front_if(|batch| !batch.is_sent) {
+        while self.sent.front().is_some_and(|batch| !batch.is_sent)
+            && let Some(batch) = self.sent.pop_front()
+        {
             (0..batch.closes).for_each(|_| to_client.put_slice(&[back::CLOSE_COMPLETE, 0, 0, 0, 4]));
             to_client.put_slice(&[back::READY_FOR_QUERY, 0, 0, 0, 5, self.status]);
         }

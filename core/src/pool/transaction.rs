@@ -47,6 +47,21 @@ impl Connection {
         }
     }
 
+    /// For conveniences that run one statement on a connection of their own: that it has left no transaction open, which
+    /// nobody could ever end. As the server says, whatever the text is.
+    ///
+    /// # Errors
+    /// `InvalidArgument`; the release that follows rolls the transaction back.
+    pub fn ends_here(&self) -> Result<()> {
+        if self.control().seen().status() == TransactionStatus::Idle {
+            return Ok(());
+        }
+        let text = "this statement has left a transaction open, on a connection that goes back to the pool at once: nobody \
+                    could ever end it, and the next statement would run on another connection; it is rolled back. \
+                    Acquire a connection and run the whole transaction on it";
+        Err(Error::new(ErrorCode::InvalidArgument, text))
+    }
+
     /// The same, but returns how many rows were affected.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
 
+use parking_lot::Condvar;
+
 use super::*;
 use crate::detect::checkout::CheckoutId;
 use crate::detect::event::EventData;
