@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -179,12 +181,22 @@ class PoolBase(NativePool):
         if event.kind == "connect":
             self._failing_since = None
             return
-        now = event.at.timestamp()
-        if self._failing_since is None:
-            self._failing_since = now
-        elif now - self._failing_since >= self.reconnect_timeout:
-            self._failing_since = None
-            self._tell_reconnect_failed()
+        if self._failing_since is not None:
+            return
+        # A row of failures is told once: whether it has gone on, somebody has to look.
+        since = self._failing_since = event.at.timestamp()
+        pool = weakref.ref(self)
+
+        def look() -> None:
+            this = pool()
+            if this is not None and this._failing_since == since and not this.closed:
+                this._failing_since = None
+                if this.status().size < this.min_size:
+                    this._tell_reconnect_failed()
+
+        timer = threading.Timer(self.reconnect_timeout, look)
+        timer.daemon = True
+        timer.start()
 
     def _tell_reconnect_failed(self) -> None:
         raise NotImplementedError
