@@ -30,9 +30,9 @@ npm-pack: $(NODE_MODULES) ## pack the Node package and its addon for this machin
 	node bindings-node/scripts/build.js --release
 	node bindings-node/scripts/npm-pack.js
 
-test-node: postgres $(NODE_MODULES) ## run the Node tests: the package, its types, and what sits on top of it
+test-node: postgres pgbouncer $(NODE_MODULES) ## run the Node tests: the package, its types, and what sits on top of it
 	node bindings-node/scripts/build.js
-	LEAKPOOL_LOG=off tests/with-postgres node --test --test-force-exit --test-concurrency=2 bindings-node/test/*.test.js
+	LEAKPOOL_LOG=off tests/with-postgres tests/with-pgbouncer node --test --test-force-exit --test-concurrency=2 bindings-node/test/*.test.js
 
 check-python: ## format, lints and types of the Python, and whether the stubs are those of the module
 	scripts/check-python
@@ -58,8 +58,8 @@ test: postgres pgbouncer c-tools ## run every test, against a throw-away server 
 	tests/with-postgres tests/c/run
 	$(MAKE) test-python test-node
 
-test-python: postgres ## run the Python tests (ARGS: pytest's)
-	tests/with-postgres scripts/test-python $(ARGS)
+test-python: postgres pgbouncer ## run the Python tests (ARGS: pytest's)
+	tests/with-postgres tests/with-pgbouncer scripts/test-python $(ARGS)
 
 test-c: postgres c-tools ## run the C tests: as they are, under valgrind, and under AddressSanitizer and UBSan
 	tests/with-postgres tests/c/run

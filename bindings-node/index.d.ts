@@ -262,7 +262,8 @@ interface Queryable {
 
 // ---- what is told about checkouts --------------------------------------------------------------------------------
 
-export type Activity = 'executing' | 'stalled' | 'idle' | 'idle_in_transaction' | 'idle_in_failed_transaction'
+export type Activity =
+  'executing' | 'stalled' | 'idle' | 'idle_in_transaction' | 'idle_in_failed_transaction' | 'unknown'
 export type Verdict = 'healthy' | 'busy' | 'expected' | 'suspected' | 'proven'
 export type Suspicion = 'unused' | 'held_by_pings'
 export type RevokeReason = 'unused' | 'busy' | 'proven' | 'manual' | 'pool_closed'

@@ -127,6 +127,8 @@ typedef enum leakpool_activity {
   LEAKPOOL_IDLE_IN_TRANSACTION = 3,
   // Nothing runs, a transaction is open and has failed.
   LEAKPOOL_IDLE_IN_FAILED_TRANSACTION = 4,
+  // Not known (leakpool_detector_unknown): which is not unused.
+  LEAKPOOL_ACTIVITY_UNKNOWN = 5,
 } leakpool_activity;
 
 // What the detector concludes about a checkout.
@@ -1204,6 +1206,13 @@ enum leakpool_status leakpool_detector_idle(const struct leakpool_detector *dete
                                             int32_t transaction,
                                             struct leakpool_error **error);
 
+// Tells that nobody knows what the connection does from now on, until the next leakpool_detector_executing or
+// leakpool_detector_idle: it is listed, and neither suspected nor taken back by time. LEAKPOOL_FORCE_RELEASED: it was
+// taken away; stop using it, and check it in.
+enum leakpool_status leakpool_detector_unknown(const struct leakpool_detector *detector,
+                                               uint64_t checkout,
+                                               struct leakpool_error **error);
+
 // Tells that a connection was given back.
 //
 // A barrier for its reclaim callback: when it has returned, with whatever status, the callback has returned too, or
@@ -1419,6 +1428,13 @@ enum leakpool_status leakpool_detector_idle(const struct leakpool_detector *dete
                                             uint64_t checkout,
                                             int32_t transaction,
                                             struct leakpool_error **error);
+
+// Tells that nobody knows what the connection does from now on, until the next leakpool_detector_executing or
+// leakpool_detector_idle: it is listed, and neither suspected nor taken back by time. LEAKPOOL_FORCE_RELEASED: it was
+// taken away; stop using it, and check it in.
+enum leakpool_status leakpool_detector_unknown(const struct leakpool_detector *detector,
+                                               uint64_t checkout,
+                                               struct leakpool_error **error);
 
 // Tells that a connection was given back.
 //

@@ -157,6 +157,11 @@ impl Detector {
         self.detector.touch(CheckoutId::from_u64(checkout), touch).or_raise(py)
     }
 
+    /// Nobody knows what it does from now on, until the next of these.
+    fn unknown(&self, py: Python<'_>, checkout: u64) -> PyResult<()> {
+        self.detector.touch(CheckoutId::from_u64(checkout), Touch::Unknown).or_raise(py)
+    }
+
     /// The holder gave it back.
     fn check_in(&self, py: Python<'_>, checkout: u64) -> PyResult<()> {
         self.detector.check_in(CheckoutId::from_u64(checkout)).or_raise(py)

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import leakpool
 import pytest
+import sqlalchemy
 from _both import Library, lib  # noqa: F401
 from conftest import Run, eventually
 from leakpool import watch
@@ -223,3 +224,46 @@ def test_asyncpg_is_followed_whatever_it_is_asked_by(dsn: str, clock: ManualCloc
             assert await pool.fetchval("SELECT 5") == 5
 
     asyncio.run(main())
+
+
+def test_sqlalchemy_is_not_accused_of_what_nobody_follows(dsn: str, clock: ManualClock) -> None:
+    """The driver's own connection, and rows that are fetched from the server past SQLAlchemy's events."""
+    url = "postgresql+psycopg" + dsn[dsn.index("://") :]
+    engine = sqlalchemy.create_engine(url, pool_size=2)
+    with watch(engine, clock=clock, leak_threshold=30, force_release_after=300) as detector:
+        raw = engine.raw_connection()
+        clock.advance(10_000)
+        (info,) = detector.checkouts()
+        assert (info.activity, info.verdict, info.idle_for, info.executing_for) == (
+            "unknown",
+            "busy",
+            None,
+            None,
+        )
+        cursor = raw.cursor()
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+        raw.close()
+        with engine.connect() as conn:
+            (info,) = detector.checkouts()
+            assert info.activity == "idle"
+            rows = conn.execute(
+                sqlalchemy.text("SELECT generate_series(1, 5)"),
+                execution_options={"stream_results": True, "max_row_buffer": 1},
+            )
+            for _ in rows:
+                clock.advance(1000)
+                assert detector.checkouts()[0].activity == "unknown"
+            conn.execute(sqlalchemy.text("SELECT 2"))
+            assert detector.checkouts()[0].activity == "idle_in_transaction"
+        # One that is unused is found as before.
+        forgotten = engine.connect()
+        clock.advance(31)
+        assert [c.reported or c.verdict == "suspected" for c in detector.checkouts()] == [True]
+        forgotten.close()
+    with watch(engine.pool, clock=clock, leak_threshold=30, force_release_after=300) as detector:
+        held = engine.connect()
+        clock.advance(10_000)
+        assert detector.checkouts()[0].activity == "unknown" and detector.leaks() == []
+        held.close()
+    engine.dispose()

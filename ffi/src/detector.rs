@@ -246,6 +246,21 @@ pub unsafe extern "C" fn leakpool_detector_idle(
     unsafe { guarded(error, body) }
 }
 
+/// Tells that nobody knows what the connection does from now on, until the next leakpool_detector_executing or
+/// leakpool_detector_idle: it is listed, and neither suspected nor taken back by time. LEAKPOOL_FORCE_RELEASED: it was
+/// taken away; stop using it, and check it in.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn leakpool_detector_unknown(
+    detector: *const leakpool_detector,
+    checkout: u64,
+    error: *mut *mut leakpool_error,
+) -> leakpool_status {
+    // SAFETY: as the header says.
+    let body = || unsafe { touch(detector, checkout, Touch::Unknown) };
+    // SAFETY: as the header says.
+    unsafe { guarded(error, body) }
+}
+
 /// Tells that a connection was given back.
 ///
 /// A barrier for its reclaim callback: when it has returned, with whatever status, the callback has returned too, or

@@ -111,6 +111,8 @@ pub enum leakpool_activity {
     LEAKPOOL_IDLE_IN_TRANSACTION = 3,
     /// Nothing runs, a transaction is open and has failed.
     LEAKPOOL_IDLE_IN_FAILED_TRANSACTION = 4,
+    /// Not known (leakpool_detector_unknown): which is not unused.
+    LEAKPOOL_ACTIVITY_UNKNOWN = 5,
 }
 
 /// What the detector concludes about a checkout.
@@ -150,6 +152,7 @@ names! {
         Idle => LEAKPOOL_IDLE = c"idle",
         IdleInTransaction => LEAKPOOL_IDLE_IN_TRANSACTION = c"idle_in_transaction",
         IdleInFailedTransaction => LEAKPOOL_IDLE_IN_FAILED_TRANSACTION = c"idle_in_failed_transaction",
+        Unknown => LEAKPOOL_ACTIVITY_UNKNOWN = c"unknown",
     }
 }
 
@@ -188,6 +191,7 @@ mod tests {
             Activity::Idle,
             Activity::IdleInTransaction,
             Activity::IdleInFailedTransaction,
+            Activity::Unknown,
         ];
         for a in activities {
             assert_eq!(activity_name(leakpool_activity::from(a) as i32).to_str(), Ok(a.name()));

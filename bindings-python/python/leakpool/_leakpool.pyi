@@ -712,6 +712,8 @@ class NativeDetector:
         """A statement was sent."""
     def idle(self, checkout: int, transaction_status: int = 0) -> None:
         """Its answer is complete; the transaction status after it, as libpq's number."""
+    def unknown(self, checkout: int) -> None:
+        """Nobody knows what it does from now on, until the next of these."""
     def check_in(self, checkout: int) -> None:
         """The holder gave it back. Raises ForceReleased if it had been taken away: the session is not to be lent again."""
     def prove(self, checkout: int) -> CheckoutInfo:

@@ -47,6 +47,8 @@ def follow(target: Any, name: str | None, make: Make) -> Any:
         if tracked is None or tracked.reference() is not record:
             tracked = record.info[_KEY] = Tracked(detector, record, _end)
         tracked.check_out()
+        # Until a Connection of the engine's has it, its holder may use the driver's own, which nobody follows.
+        tracked.unknown()
 
     def checkin(dbapi_connection: Any, record: Any) -> None:
         tracked = of(record)
@@ -65,6 +67,11 @@ def follow(target: Any, name: str | None, make: Make) -> Any:
     listen(pool, "detach", ended)
     if isinstance(target, Engine):
 
+        def connected(conn: Any) -> None:
+            tracked = of(conn.connection._connection_record)
+            if tracked is not None:
+                tracked.idle(0)
+
         def before(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
             tracked = of(conn.connection._connection_record)
             if tracked is not None:
@@ -75,10 +82,13 @@ def follow(target: Any, name: str | None, make: Make) -> Any:
                     conn.invalidate(taken)
                     raise
 
-        def after(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        def after(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
             tracked = of(conn.connection._connection_record)
             if tracked is not None:
                 tracked.idle(2 if conn.in_transaction() else 0)
+                if getattr(context, "_is_server_side", False):
+                    # Its rows are fetched from the server past all events.
+                    tracked.unknown()
 
         def failed(context: Any) -> None:
             conn = context.connection
@@ -93,6 +103,7 @@ def follow(target: Any, name: str | None, make: Make) -> Any:
                 if tracked is not None:
                     tracked.idle(0)
 
+        listen(target, "engine_connect", connected)
         listen(target, "before_cursor_execute", before)
         listen(target, "after_cursor_execute", after)
         listen(target, "handle_error", failed)

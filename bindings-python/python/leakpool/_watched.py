@@ -80,6 +80,12 @@ class Tracked:
             except Error:
                 pass
 
+    def unknown(self) -> None:
+        """Its holder may use it in ways that nobody follows."""
+        if self.checkout is not None:
+            with suppress(Error):
+                self.detector.unknown(self.checkout)
+
     def idle(self, transaction_status: int) -> None:
         """Its answer is complete."""
         if self.checkout is not None:

@@ -189,6 +189,8 @@ pub enum Activity {
     IdleInTransaction,
     /// Nothing runs, a transaction is open and has failed.
     IdleInFailedTransaction,
+    /// Not known: somebody else's driver does something that nobody follows. It is not "unused".
+    Unknown,
 }
 
 impl Activity {
@@ -200,6 +202,7 @@ impl Activity {
             Activity::Idle => "idle",
             Activity::IdleInTransaction => "idle_in_transaction",
             Activity::IdleInFailedTransaction => "idle_in_failed_transaction",
+            Activity::Unknown => "unknown",
         }
     }
 
@@ -211,6 +214,7 @@ impl Activity {
             Activity::Idle => "idle",
             Activity::IdleInTransaction => "idle in transaction",
             Activity::IdleInFailedTransaction => "idle in failed transaction",
+            Activity::Unknown => "unknown",
         }
     }
 }
@@ -250,6 +254,8 @@ pub(crate) struct Traffic {
     pub(crate) listening: bool,
     /// Something ran since then that may have listened without a word.
     pub(crate) may_listen: bool,
+    /// Nobody knows what the session does: a driver that is watched has ways to it that nobody follows.
+    pub(crate) unknown: bool,
     /// The one request that is outstanding has had its last answer; only its ReadyForQuery is to come.
     pub(crate) answered: bool,
 }
@@ -267,6 +273,7 @@ impl Traffic {
             | (u64::from(self.listening) << 4)
             | (u64::from(self.answered) << 5)
             | (u64::from(self.sending) << 6)
+            | (u64::from(self.unknown) << 8)
             | (u64::from(self.may_listen) << 7)
             | (u64::from(self.outstanding) << 32)
     }
@@ -283,6 +290,7 @@ impl Traffic {
             listening: raw & 16 != 0,
             answered: raw & 32 != 0,
             sending: raw & 64 != 0,
+            unknown: raw & 256 != 0,
             may_listen: raw & 128 != 0,
             outstanding: (raw >> 32) as u32,
         }
@@ -295,7 +303,9 @@ impl Traffic {
 
     /// What the session is doing. Idle means that the server owes nothing and no byte is on its way to it.
     pub(crate) fn activity(self) -> Activity {
-        if (self.awaits_client && !self.sending) || (self.outstanding > 0 && self.unread) {
+        if self.unknown {
+            Activity::Unknown
+        } else if (self.awaits_client && !self.sending) || (self.outstanding > 0 && self.unread) {
             Activity::Stalled
         } else if self.outstanding > 0 || self.sending {
             // Copy data that the server does not take are its work, too.

@@ -455,7 +455,8 @@ impl Detector {
             owner: extras.owner,
             held: span(facts.acquired_at, now),
             idle_for: idle.map(|since| span(since, now)),
-            executing_for: idle.is_none().then(|| span(facts.statement_started, now)),
+            executing_for: (idle.is_none() && !facts.traffic.unknown)
+                .then(|| span(facts.statement_started, now)),
             activity: facts.traffic.activity(),
             transaction: facts.traffic.transaction,
             verdict: judgement.verdict,

@@ -149,10 +149,10 @@ pub(crate) struct Judgement {
     pub(crate) look_again: Option<Nanos>,
 }
 
-/// How long a checkout has been of no use; `None` while the server works for it.
+/// How long a checkout has been of no use; `None` while the server works for it, and where nobody knows.
 pub(crate) fn idle_since(facts: &Facts) -> Option<Nanos> {
     match facts.traffic.activity() {
-        Activity::Executing => None,
+        Activity::Executing | Activity::Unknown => None,
         Activity::Stalled => Some(facts.last_byte.max(facts.last_use)),
         Activity::Idle | Activity::IdleInTransaction | Activity::IdleInFailedTransaction => {
             Some(facts.last_use)
@@ -195,7 +195,7 @@ pub(crate) fn judge(facts: &Facts, limits: &Limits, now: Nanos) -> Judgement {
     Judgement {
         verdict,
         revoke,
-        long_running: verdict == Verdict::Busy && idle_since.is_none(),
+        long_running: verdict == Verdict::Busy && idle_since.is_none() && !facts.traffic.unknown,
         look_again: look_again(facts, limits, idle_since, verdict, now),
     }
 }
@@ -206,7 +206,7 @@ fn revoke_reason(
     idle_since: Option<Nanos>,
     now: Nanos,
 ) -> Option<RevokeReason> {
-    if limits.force_after == 0 || facts.traffic.listening {
+    if limits.force_after == 0 || facts.traffic.listening || facts.traffic.unknown {
         return None;
     }
     match idle_since {

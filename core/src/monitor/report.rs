@@ -43,7 +43,8 @@ pub(crate) fn doing(checkout: &CheckoutInfo) -> String {
         Activity::Executing
         | Activity::Idle
         | Activity::IdleInTransaction
-        | Activity::IdleInFailedTransaction => checkout.activity.words(),
+        | Activity::IdleInFailedTransaction
+        | Activity::Unknown => checkout.activity.words(),
     };
     since.map_or_else(|| words.to_owned(), |since| format!("{words} for {}", spoken(since)))
 }

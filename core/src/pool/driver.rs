@@ -195,7 +195,7 @@ fn dirt(control: &Control) -> Option<DirtyReason> {
         }
         Activity::Executing => Some(DirtyReason::Executing),
         Activity::Stalled => Some(DirtyReason::Stalled),
-        Activity::Idle => None,
+        Activity::Idle | Activity::Unknown => None,
         Activity::IdleInTransaction => Some(DirtyReason::InTransaction),
         Activity::IdleInFailedTransaction => Some(DirtyReason::InFailedTransaction),
     }

@@ -113,6 +113,9 @@ pub enum Touch<'a> {
     Executing(Option<&'a str>),
     /// The answer is complete; this is the transaction status after it.
     Idle(TransactionStatus),
+    /// From now on nobody knows what it does, until the next touch: its holder has ways to the server that are not
+    /// followed. It is listed, and neither suspected nor taken back by time.
+    Unknown,
 }
 
 /// Stamps a slot that the caller knows to be held. The traffic comes last: whoever reads it first sees at least
@@ -120,7 +123,9 @@ pub enum Touch<'a> {
 pub(super) fn stamp(slot: &Slot, touch: Touch<'_>, now: Nanos) {
     let stamps = &slot.stamps;
     let mut traffic = stamps.traffic();
+    traffic.unknown = touch == Touch::Unknown;
     match touch {
+        Touch::Unknown => {}
         Touch::Executing(sql) => {
             stamps.statement_started(now);
             if let Some(sql) = sql {

@@ -39,13 +39,14 @@ fn the_traffic_word_keeps_every_part_and_tells_the_activity() {
     use TransactionStatus::{Failed, Idle, InTransaction};
     for transaction in [Idle, InTransaction, Failed] {
         for outstanding in [0, 1, u32::MAX] {
-            for bits in 0..64 {
+            for bits in 0..128 {
                 let traffic = Traffic {
                     transaction,
                     outstanding,
                     awaits_client: bits & 1 != 0,
                     sending: bits & 16 != 0,
                     unread: bits & 2 != 0,
+                    unknown: bits & 64 != 0,
                     listening: bits & 4 != 0,
                     may_listen: bits & 32 != 0,
                     answered: bits & 8 != 0,
@@ -61,6 +62,7 @@ fn the_traffic_word_keeps_every_part_and_tells_the_activity() {
                     (_, true, ..) | (false, _, 1.., false) => Activity::Executing,
                     (false, false, 0, _) => idle,
                 };
+                let activity = if traffic.unknown { Activity::Unknown } else { activity };
                 assert_eq!(traffic.activity(), activity);
             }
         }

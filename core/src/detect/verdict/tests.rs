@@ -14,6 +14,7 @@ const EXECUTING: Traffic = Traffic {
     unread: false,
     listening: false,
     may_listen: false,
+    unknown: false,
     answered: false,
 };
 const IDLE: Traffic = Traffic { outstanding: 0, ..EXECUTING };
@@ -253,5 +254,31 @@ fn not_too_late(facts: &Facts, limits: &Limits, now: Nanos, ends: Nanos) {
             let due = (after.verdict.is_leak() && !before.verdict.is_leak()) || after.revoke.is_some();
             assert!(!due, "{facts:?} {limits:?}: {before:?} at {now}, {after:?} at {time}");
         }
+    }
+}
+
+/// What nobody knows is listed, and neither suspected nor taken back by time, however long it lasts.
+#[test]
+fn what_is_not_known_is_not_unused() {
+    let limits = Limits { force_busy: true, ..LIMITS };
+    for (outstanding, now) in [(0, START + 31), (0, START + 1_000_000), (1, START + 1_000_000)] {
+        let traffic = Traffic { unknown: true, outstanding, ..IDLE };
+        let facts = Facts {
+            acquired_at: START,
+            last_use: START,
+            last_byte: START,
+            statement_started: START,
+            traffic,
+            expected: 0,
+            proven: false,
+        };
+        let judgement = judge(&facts, &limits, now);
+        assert_eq!(
+            (judgement.verdict, judgement.revoke, judgement.long_running),
+            (Verdict::Busy, None, false)
+        );
+        assert_eq!(traffic.activity().name(), "unknown");
+        let proven = judge(&Facts { proven: true, ..facts }, &limits, now);
+        assert_eq!(proven.revoke, Some(RevokeReason::Proven), "a proof is a proof");
     }
 }
