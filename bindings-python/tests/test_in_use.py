@@ -92,7 +92,7 @@ def test_a_slow_holder_is_at_work_on_a_loop(run: Run, dsn: str, clock: ManualClo
     run(main())
 
 
-def test_rows_that_are_none_are_rows(lib: Library) -> None:
+def test_rows_that_are_none_are_rows(lib: Library) -> None:  # noqa: F811
     with lib.connect() as conn:
         sql = "SELECT NULL UNION ALL SELECT 1 UNION ALL SELECT NULL"
         make = lib.rows.scalar_row
