@@ -20,6 +20,7 @@ mod in_flight;
 mod manager;
 mod names;
 mod notifications;
+mod observer;
 mod parameters;
 mod protocol;
 mod refill;

@@ -15,8 +15,8 @@ use tokio::io::ReadBuf;
 
 use super::control::Control;
 use super::failure::FORCE_RELEASED;
+use super::observer::Observer;
 use super::protocol::front;
-use super::wire::Observer;
 use crate::detect::event::{EventData, Revocation};
 use crate::detect::stats::count;
 use crate::detect::verdict::RevokeReason;
