@@ -336,6 +336,28 @@ function instrument(detector, client) {
     connection.on('readyForQuery', (/** @type {any} */ message) => done(message?.status ?? 'I'))
     // A cursor between two reads: the server waits for its client.
     connection.on('portalSuspended', () => done('T'))
+    // What cursors and copies ask of the connection itself, past the client.
+    const asks = (/** @type {string} */ name, /** @type {string | null} */ then) => {
+      const method = connection[name]
+      if (typeof method !== 'function') return
+      connection[name] = function watched(/** @type {any[]} */ ...args) {
+        const by = instrumented.get(client)
+        const loan = by?._loans.get(client)
+        if (by !== undefined && loan !== undefined && !loan.revoked) {
+          try {
+            by._native.executing(loan.id, null)
+          } catch {
+            // It was taken away: its socket is closed, and says so.
+          }
+          // Data for a COPY: a use, after which the server waits for more.
+          if (then !== null) done(then)
+        }
+        return method.apply(connection, args)
+      }
+    }
+    asks('execute', null)
+    asks('endCopyFrom', null)
+    asks('sendCopyFromChunk', 'T')
   }
   client.query = function watchedQuery(
     /** @type {any} */ config,

@@ -169,3 +169,35 @@ test('a blocked event loop does not keep the log line back', async () => {
   assert.match(before, /ERROR leakpool: connection leak: a line that follows[^]*SELECT 42/)
   assert.match(after, /was acquired at main/)
 })
+
+test('cursors and copies are seen, which go past the client', { timeout: 60_000 }, async (t) => {
+  const Cursor = require('pg-cursor')
+  const { from } = require('pg-copy-streams')
+  const { pool, clock, detector } = watched(t, { leakThresholdMs: 1000, forceReleaseAfterMs: 5000 }, { max: 1 })
+  const client = await pool.connect()
+  const of = () => detector.checkouts()[0]
+  await client.query('begin')
+  const cursor = client.query(new Cursor('select pg_sleep(0.1) from generate_series(1, 4)'))
+  for (let read = 0; read < 3; read++) {
+    const rows = cursor.read(1)
+    await until(() => of().activity === 'executing', 'it reads')
+    clock.advance(100_000)
+    assert.equal(of().verdict, 'busy')
+    assert.equal((await rows).length, 1)
+    assert.equal(of().activity, 'idle_in_transaction')
+  }
+  await cursor.close()
+  await client.query('create temp table copied (x int)')
+  const copy = client.query(from('copy copied from stdin'))
+  for (let n = 0; n < 20; n++) {
+    clock.advance(900)
+    await new Promise((resolve, reject) => copy.write(`${n}\n`, (error) => (error ? reject(error) : resolve())))
+    // Its chunks are collected by the stream; what is sent is a use.
+    assert.notEqual(of().verdict, 'suspected')
+  }
+  await new Promise((resolve) => copy.end(resolve).once('finish', resolve))
+  assert.equal((await client.query('select count(*)::int n from copied')).rows[0].n, 20)
+  await client.query('commit')
+  client.release()
+  assert.equal(detector.getMetrics().stats.leaksDetected, 0)
+})
