@@ -55,14 +55,14 @@ demo-python: postgres ## the same story told in Python, on threads and on asynci
 test: postgres pgbouncer c-tools ## run every test, against a throw-away server and PgBouncer
 	tests/test-with-postgres.sh
 	tests/with-postgres tests/with-pgbouncer cargo test --workspace
-	tests/with-postgres tests/c/run
+	tests/with-postgres tests/with-pgbouncer tests/c/run
 	$(MAKE) test-python test-node
 
 test-python: postgres pgbouncer ## run the Python tests (ARGS: pytest's)
 	tests/with-postgres tests/with-pgbouncer scripts/test-python $(ARGS)
 
-test-c: postgres c-tools ## run the C tests: as they are, under valgrind, and under AddressSanitizer and UBSan
-	tests/with-postgres tests/c/run
+test-c: postgres pgbouncer c-tools ## run the C tests: as they are, under valgrind, and under AddressSanitizer and UBSan
+	tests/with-postgres tests/with-pgbouncer tests/c/run
 
 wheel: ## build the Python wheel and source distribution into target/python/dist
 	scripts/wheel-python
