@@ -15,9 +15,6 @@ const { throwLater } = require('./native')
 /** Shown by whoever may make clients. */
 const MAKER = Symbol('leakpool.client')
 
-/** Statements that make a session listen: its client must not go away unseen, as its notifications come unasked. */
-const LISTENS = /\blisten\b/i
-
 /**
  * @param {EventEmitter} emitter
  * @param {string} event
@@ -157,7 +154,6 @@ class Client extends EventEmitter {
       process.nextTick(() => request.fail(/** @type {Error} */ (error)))
       return
     }
-    if (LISTENS.test(request.text)) this._pool._hold(this)
     const limit = query.timeout || this._pool._queryTimeout
     if (limit > 0) request.limit(limit)
     if (this._active === null && this._waiting.length === 0) this._send(request)

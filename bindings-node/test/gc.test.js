@@ -128,18 +128,32 @@ collecting(
   `
   const held = []
   await (async () => {
-    const listening = await pool.connect()
-    await listening.query('LISTEN somewhere')
     const hearing = await pool.connect()
     hearing.on('notification', () => {})
+    await hearing.query('LISTEN somewhere')
     await pool.connect({ label: 'import' })
     await pool.connect({ expectedDurationMs: 60000 })
   })()
   await sleep(200)
   await collect()
-  assert.deepEqual(names(), ['connect', 'connect', 'connect', 'connect'])
-  assert.equal(pool.checkouts().length, 4)
+  assert.deepEqual(names(), ['connect', 'connect', 'connect'])
+  assert.equal(pool.checkouts().length, 3)
   for (const { id } of pool.checkouts()) pool.forceRelease(id)
+  await pool.end()
+`,
+)
+
+collecting(
+  'nobody hears what it listens to, or only the word stands in its SQL: a leak',
+  `
+  await (async () => {
+    await (await pool.connect()).query("SELECT 'please listen'")
+    await (await pool.connect()).query('LISTEN somewhere')
+  })()
+  await sleep(250)
+  await collect()
+  await until(() => names().filter((name) => name === 'remove revoked').length === 2)
+  assert.equal(pool.checkouts().length, 0)
   await pool.end()
 `,
 )

@@ -90,14 +90,6 @@ fn limits(timeout: Option<f64>, stop_after: Option<usize>) -> (Option<Duration>,
 }
 
 impl NativeConnection {
-    /// Whoever listens wants what comes from then on, also before the first wait.
-    pub(crate) fn listens(&self, held: &Held, sql: &str) {
-        const WORD: &[u8] = b"LISTEN";
-        if sql.as_bytes().windows(WORD.len()).any(|word| word.eq_ignore_ascii_case(WORD)) {
-            self.inbox(held);
-        }
-    }
-
     fn open_inbox(&self, py: Python<'_>, held: &Held) -> PyResult<Arc<Inbox>> {
         self.inbox(held).ok_or_else(gone).or_raise(py)
     }

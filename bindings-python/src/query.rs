@@ -279,7 +279,6 @@ impl NativeConnection {
         let request = self.request(py)?;
         let params = parameters(py, &request, params, binary)?;
         let how = How { first, cached, binary };
-        self.listens(&request, &sql.0);
         let (answers, notices) = drive(py, &request, run(&request, &sql.0, params.as_ref(), &how))?;
         self.keep_notices(notices);
         results(py, self, &request, answers.or_raise(py)?)
@@ -299,7 +298,6 @@ impl NativeConnection {
         let held = slf.get().held(py)?;
         let params = parameters(py, &held, params, binary)?;
         let how = How { first, cached, binary };
-        slf.get().listens(&held, &sql.0);
         let (request, me) = (held.clone(), slf.clone().unbind());
         Ok(operation(slf, &held, async move {
             let request = Request::on(request);
@@ -328,7 +326,6 @@ impl NativeConnection {
         let request = self.request(py)?;
         let sets = sets(py, &request, params)?;
         let how = How { first, cached, binary };
-        self.listens(&request, &sql.0);
         let (outcome, notices) = drive(py, &request, run_many(&request, &sql.0, &sets, &how, returning))?;
         self.keep_notices(notices);
         let (answers, rows) = outcome.or_raise(py)?;
@@ -350,7 +347,6 @@ impl NativeConnection {
         let held = slf.get().held(py)?;
         let sets = sets(py, &held, params)?;
         let how = How { first, cached, binary };
-        slf.get().listens(&held, &sql.0);
         let (request, me) = (held.clone(), slf.clone().unbind());
         Ok(operation(slf, &held, async move {
             let request = Request::on(request);

@@ -136,12 +136,13 @@ impl Connection {
         CancelHandle { control: self.control.clone(), id: self.id, shared: self.shared.clone() }
     }
 
-    /// The notifications that arrive on this connection from now on, for the channels that it `LISTEN`s to.
+    /// The notifications that arrive on this connection from now on, for the channels that it `LISTEN`s to. Who asks
+    /// first also gets those that have arrived since the checkout began, the first 1,024 of them.
     ///
     /// Before the connection is lent again, it listens to nothing. What a function has listened to that was called by a query,
     /// and that no notification has come from, is not seen: then the next holder may hear of it once.
     pub fn notifications(&self) -> Notifications {
-        let notifications = self.control.listeners.add();
+        let notifications = self.control.listeners.add(self.id.generation());
         // The end of the session lets all of them go, and looks at them after it is one.
         if self.control.is_ended() {
             self.control.listeners.let_go();

@@ -15,6 +15,7 @@ use deadpool::managed::Object;
 use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_postgres::Notification;
 
 use super::cancelling::Cancels;
 use super::connect::Peer;
@@ -149,6 +150,13 @@ impl std::fmt::Debug for Control {
 }
 
 impl Control {
+    /// A notification has arrived.
+    pub(crate) fn tell(&self, notification: &Notification) {
+        let word = self.slot.word();
+        let holder = (word.state == State::Held).then_some(word.generation);
+        self.listeners.tell(notification, holder);
+    }
+
     pub(crate) fn new(
         shared: &Arc<Shared>,
         slot: Arc<Lease>,

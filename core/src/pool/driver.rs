@@ -76,7 +76,7 @@ impl Driver {
         loop {
             match self.connection.poll_message(cx) {
                 Poll::Ready(Some(Ok(AsyncMessage::Notification(notification)))) => {
-                    self.control.listeners.tell(&notification);
+                    self.control.tell(&notification);
                 }
                 Poll::Ready(Some(Ok(AsyncMessage::Notice(notice)))) => {
                     self.control.log(Level::DEBUG, move || {

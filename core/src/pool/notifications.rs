@@ -25,11 +25,21 @@ pub(crate) struct Listeners(Mutex<Heard>);
 struct Heard {
     next: u64,
     senders: BTreeMap<u64, mpsc::Sender<Notification>>,
+    /// What came before anyone asked for it, and in which checkout.
+    kept: Option<(u64, Notifications)>,
 }
 
 impl Listeners {
-    /// One more, until it is dropped or all are let go.
-    pub(crate) fn add(self: &Arc<Self>) -> Notifications {
+    /// One more, until it is dropped or all are let go. The first of a checkout also gets what has come in it before.
+    pub(crate) fn add(self: &Arc<Self>, generation: u64) -> Notifications {
+        let kept = self.0.lock().kept.take();
+        match kept {
+            Some((of, notifications)) if of == generation => notifications,
+            Some(_) | None => self.another(),
+        }
+    }
+
+    fn another(self: &Arc<Self>) -> Notifications {
         let (sender, receiver) = mpsc::channel(WAITING);
         let mut heard = self.0.lock();
         let key = heard.next;
@@ -39,7 +49,14 @@ impl Listeners {
         Notifications { receiver, key, listeners: Arc::downgrade(self), process: Process::current() }
     }
 
-    pub(crate) fn tell(&self, notification: &Notification) {
+    /// `holder`: the generation of the checkout in which it came, if it came in one.
+    pub(crate) fn tell(self: &Arc<Self>, notification: &Notification, holder: Option<u64>) {
+        if let Some(generation) = holder
+            && self.0.lock().senders.is_empty()
+        {
+            let kept = self.another();
+            self.0.lock().kept = Some((generation, kept));
+        }
         let senders: Vec<_> = self.0.lock().senders.values().cloned().collect();
         for sender in senders {
             // One that is slow loses it.
@@ -49,8 +66,10 @@ impl Listeners {
 
     /// They are at their end once they have received what was told before.
     pub(crate) fn let_go(&self) {
-        let senders = std::mem::take(&mut self.0.lock().senders);
-        drop(senders);
+        let mut heard = self.0.lock();
+        let all = (std::mem::take(&mut heard.senders), heard.kept.take());
+        drop(heard);
+        drop(all);
     }
 
     fn remove(&self, key: u64) {
@@ -107,9 +126,9 @@ mod tests {
     #[test]
     fn what_is_dropped_is_gone_at_once() {
         let listeners = Arc::new(Listeners::default());
-        let (first, second) = (listeners.add(), listeners.add());
+        let (first, second) = (listeners.add(1), listeners.add(1));
         for _ in 0..1000 {
-            drop(listeners.add());
+            drop(listeners.add(1));
         }
         assert_eq!(listeners.0.lock().senders.len(), 2);
         drop(first);
@@ -118,7 +137,7 @@ mod tests {
         let mut second = second;
         assert!(second.receiver.try_recv().is_err_and(|e| e == mpsc::error::TryRecvError::Disconnected));
         // One of before takes no later one with it.
-        let third = listeners.add();
+        let third = listeners.add(1);
         drop(second);
         assert_eq!(listeners.0.lock().senders.len(), 1);
         drop(listeners);

@@ -8,6 +8,37 @@ use leakpool::{Activity, ErrorCode, EventKind, Pool, Reset};
 
 use crate::support::*;
 
+/// Between a `LISTEN` and the first time that they are asked for none is lost; the next checkout gets none of them.
+#[tokio::test]
+async fn what_came_before_anyone_asked_is_this_checkouts_alone() {
+    let pool = builder().max_size(1).build().unwrap();
+    let sender = builder().max_size(1).build().unwrap();
+    let notify = async |text: &str| {
+        sender.execute("SELECT pg_notify('early', $1)", &[&text]).await.unwrap();
+    };
+    let listener = pool.acquire().await.unwrap();
+    listener.batch_execute("LISTEN early").await.unwrap();
+    notify("first").await;
+    listener.batch_execute("SELECT 1").await.unwrap();
+    let mut notifications = listener.notifications();
+    notify("second").await;
+    for text in ["first", "second"] {
+        assert_eq!(notifications.recv().await.unwrap().payload(), text);
+    }
+    drop((notifications, listener));
+
+    let listener = pool.acquire().await.unwrap();
+    listener.batch_execute("LISTEN early").await.unwrap();
+    notify("never asked for").await;
+    listener.batch_execute("SELECT 1").await.unwrap();
+    drop(listener);
+    let next = pool.acquire().await.unwrap();
+    let mut notifications = next.notifications();
+    next.batch_execute("LISTEN early").await.unwrap();
+    notify("mine").await;
+    assert_eq!(notifications.recv().await.unwrap().payload(), "mine");
+}
+
 #[tokio::test]
 async fn notifications_arrive_on_the_handle_that_listens() {
     let pool = builder().max_size(2).build().unwrap();
