@@ -1165,7 +1165,8 @@ enum leakpool_status leakpool_detector_subscribe(const struct leakpool_detector 
 void leakpool_subscription_free(struct leakpool_subscription *subscription);
 
 // Makes a detector. name: of the watched pool, for events and metrics. options: NULL for all defaults; of them, the
-// leak options count, and max_size (how many connections the watched pool may have). On failure *detector is NULL.
+// leak options count, and max_size (how many connections the watched pool may have); another one that was changed is
+// LEAKPOOL_INVALID_OPTION. On failure *detector is NULL.
 // Yours: free it with leakpool_detector_free().
 enum leakpool_status leakpool_detector_new(const char *name,
                                            const struct leakpool_options *options,
@@ -1388,7 +1389,8 @@ enum leakpool_status leakpool_test_clock_advance(const struct leakpool_test_cloc
 void leakpool_test_clock_free(struct leakpool_test_clock *clock);
 
 // Makes a detector. name: of the watched pool, for events and metrics. options: NULL for all defaults; of them, the
-// leak options count, and max_size (how many connections the watched pool may have). On failure *detector is NULL.
+// leak options count, and max_size (how many connections the watched pool may have); another one that was changed is
+// LEAKPOOL_INVALID_OPTION. On failure *detector is NULL.
 // Yours: free it with leakpool_detector_free().
 enum leakpool_status leakpool_detector_new(const char *name,
                                            const struct leakpool_options *options,

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakpool::{
-    CheckOut, CheckoutId, Error, ErrorCode, LeakDetector, Names, Settings, Subscription, SystemClock, Touch,
-    TransactionStatus,
+    CheckOut, CheckoutId, LeakDetector, Names, Settings, Subscription, SystemClock, Touch, TransactionStatus,
 };
 use napi::bindgen_prelude::{BigInt, ClassInstance, Either, Env, Result};
 use napi_derive::napi;
@@ -32,13 +31,6 @@ fn id_of(id: &BigInt) -> CheckoutId {
     CheckoutId::from_u64(id.get_u64().1)
 }
 
-fn checked(name: &str) -> leakpool::Result<()> {
-    match name.is_empty() {
-        true => Err(Error::new(ErrorCode::InvalidOption, "name () must not be empty")),
-        false => Ok(()),
-    }
-}
-
 #[napi]
 impl JsDetector {
     /// Watches. `max`: how many connections the pool may have, 0 = not known.
@@ -53,14 +45,15 @@ impl JsDetector {
         clock: Option<ClassInstance<'_, JsManualClock>>,
     ) -> Result<JsDetector> {
         let make = || {
-            checked(&name)?;
-            let policy = options::settings(options)?.leak;
+            let mut settings = Settings::defaults(Names::Node);
+            options::apply_of_detector(&mut settings, options)?;
+            let policy = settings.leak;
             match clock {
                 Some(clock) => LeakDetector::with_clock(name, policy, Arc::new(clock.0.clone())),
                 None => LeakDetector::with_clock(name, policy, Arc::new(SystemClock::new())),
             }
         };
-        let detector = make().map_err(|e| error::thrown(env, &options::in_words_of_node(e)))?;
+        let detector = make().map_err(|e| error::thrown(env, &e))?;
         detector.set_max_size(max as usize);
         let mail = Mail::new(home.0.bell().clone());
         let inbox = mail.clone();
@@ -186,12 +179,11 @@ impl JsDetector {
     #[napi(catch_unwind)]
     pub fn reconfigure(&self, env: Env, given: Vec<(String, Given)>) -> Result<()> {
         let change = || {
-            options::check_live(&given)?;
             let mut settings = Settings { leak: self.detector.policy(), ..Settings::defaults(Names::Node) };
-            options::apply(&mut settings, given)?;
+            options::apply_of_detector(&mut settings, given)?;
             self.detector.reconfigure(settings.leak)
         };
-        change().map_err(|e| error::thrown(env, &options::in_words_of_node(e)))
+        change().map_err(|e| error::thrown(env, &e))
     }
 
     /// How many frames of a stack are wanted; 0 = none.

@@ -33,11 +33,6 @@ pub(crate) struct Members {
     by_slot: Vec<u32>,
 }
 
-/// The slot of a checkout: the connection's own as long as it lives.
-fn slot(id: CheckoutId) -> usize {
-    (id.to_u64() & 0xff_ffff) as usize
-}
-
 impl Members {
     pub(crate) fn get(&self, number: u32) -> Option<&Member> {
         self.list.get(number as usize)?.as_ref()
@@ -49,14 +44,14 @@ impl Members {
 
     /// The member that a checkout belongs to, if it is its current or last one.
     pub(crate) fn of(&self, id: CheckoutId) -> Option<u32> {
-        let number = *self.by_slot.get(slot(id))?;
+        let number = *self.by_slot.get(id.slot())?;
         self.get(number).is_some_and(|member| member.id == id).then_some(number)
     }
 
     /// Takes a connection that is lent now.
     pub(crate) fn put(&mut self, connection: Connection) -> u32 {
         let id = connection.id();
-        let slot = slot(id);
+        let slot = id.slot();
         if self.by_slot.len() <= slot {
             self.by_slot.resize(slot + 1, NONE);
         }

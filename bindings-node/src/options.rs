@@ -1,9 +1,6 @@
 //! Options and connection parameters, from the plain lists that `lib/options.js` makes.
 
-use leakpool::{
-    ConnectConfig, Error, ErrorCode, LeakPolicy, Names, OptionSpec, OptionValue, Result, Settings,
-    StackCapture,
-};
+use leakpool::{ConnectConfig, LeakPolicy, Names, OptionSpec, OptionValue, Result, Settings, StackCapture};
 use napi::bindgen_prelude::Either3;
 use napi_derive::napi;
 
@@ -16,6 +13,24 @@ fn value_of(name: &str, given: Given) -> Result<OptionValue> {
         Either3::B(number) => OptionSpec::named(Names::Node, name)?.number(Names::Node, number),
         Either3::C(text) => OptionValue::Text(text),
     })
+}
+
+/// Puts what was given on top, of a pool that runs.
+pub(crate) fn apply_running(settings: &mut Settings, given: Vec<(String, Given)>) -> Result<()> {
+    for (name, value) in given {
+        let value = value_of(&name, value)?;
+        settings.set_running(Names::Node, &name, value)?;
+    }
+    Ok(())
+}
+
+/// Puts what was given on top, of a detector.
+pub(crate) fn apply_of_detector(settings: &mut Settings, given: Vec<(String, Given)>) -> Result<()> {
+    for (name, value) in given {
+        let value = value_of(&name, value)?;
+        settings.set_of_detector(Names::Node, &name, value)?;
+    }
+    Ok(())
 }
 
 /// Puts what was given on top.
@@ -31,35 +46,8 @@ pub(crate) fn apply(settings: &mut Settings, given: Vec<(String, Given)>) -> Res
 pub(crate) fn settings(given: Vec<(String, Given)>) -> Result<Settings> {
     let mut settings = Settings::defaults(Names::Node);
     apply(&mut settings, given)?;
-    settings.validate().map_err(in_words_of_node)?;
+    settings.validate()?;
     Ok(settings)
-}
-
-/// An error that names options, by the names that they have here.
-pub(crate) fn in_words_of_node(e: Error) -> Error {
-    if e.code() != ErrorCode::InvalidOption {
-        return e;
-    }
-    let boundary = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-    let words = e.message().split_inclusive(boundary).map(|piece| {
-        let word = piece.trim_end_matches(boundary);
-        match leakpool::OPTIONS.iter().find(|spec| spec.name == word) {
-            Some(spec) => format!("{}{}", spec.node, &piece[word.len()..]),
-            None => piece.to_owned(),
-        }
-    });
-    Error::new(ErrorCode::InvalidOption, words.collect::<String>())
-}
-
-/// Refuses options that cannot be changed later.
-pub(crate) fn check_live(given: &[(String, Given)]) -> Result<()> {
-    for (name, _) in given {
-        if !OptionSpec::named(Names::Node, name)?.live {
-            let text = format!("{name} cannot be changed while the pool runs");
-            return Err(Error::new(ErrorCode::InvalidOption, text));
-        }
-    }
-    Ok(())
 }
 
 /// How many frames JavaScript captures.
@@ -89,13 +77,7 @@ pub(crate) fn target(
 /// itself if it is known.
 #[napi(catch_unwind)]
 pub fn nearest_option(name: String) -> String {
-    match OptionSpec::named(Names::Node, &name) {
-        Ok(spec) => spec.node.to_owned(),
-        Err(e) => match e.message().split_once("did you mean ") {
-            Some((_, near)) => near.trim_end_matches('?').to_owned(),
-            None => String::new(),
-        },
-    }
+    OptionSpec::nearest(Names::Node, &name).unwrap_or_default().to_owned()
 }
 
 /// True for a parameter of connection strings that is understood, or refused with a reason.

@@ -131,13 +131,12 @@ impl JsPool {
     #[napi(catch_unwind)]
     pub fn reconfigure(&self, env: Env, given: Vec<(String, Given)>) -> Result<()> {
         let change = || {
-            options::check_live(&given)?;
             let mut settings =
                 Settings { leak: (*self.0.pool.policy()).clone(), ..Settings::defaults(Names::Node) };
-            options::apply(&mut settings, given)?;
+            options::apply_running(&mut settings, given)?;
             self.0.pool.reconfigure(settings.leak)
         };
-        change().map_err(|e| error::thrown(env, &options::in_words_of_node(e)))
+        change().map_err(|e| error::thrown(env, &e))
     }
 
     /// Another `max`.
@@ -148,7 +147,7 @@ impl JsPool {
             options::apply(&mut settings, vec![("max".into(), Either3::B(max))])?;
             self.0.pool.resize(settings.pool.max_size)
         };
-        change().map_err(|e| error::thrown(env, &options::in_words_of_node(e)))
+        change().map_err(|e| error::thrown(env, &e))
     }
 
     /// How much of the stack is captured now: frames, 0 = nothing.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use leakpool::{CheckOut, CheckoutId, LeakDetector, Names, Settings, StackCapture, Touch, TransactionStatus};
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
@@ -37,15 +37,7 @@ fn settings(detector: Option<&LeakDetector>, changes: Option<&Bound<'_, PyDict>>
         settings.leak = detector.policy();
     }
     let Some(changes) = changes else { return Ok(settings) };
-    let before = settings.pool.clone();
-    options::set_all(&mut settings, changes)?;
-    if settings.pool != before {
-        let names: Vec<String> = changes.keys().iter().map(|name| name.to_string()).collect();
-        return Err(PyTypeError::new_err(format!(
-            "a detector takes the leak options only; among {} there is one of a pool",
-            names.join(", ")
-        )));
-    }
+    options::set_of_detector(&mut settings, changes)?;
     Ok(settings)
 }
 

@@ -62,16 +62,7 @@ impl Event {
 
     #[getter]
     fn site(&self) -> Option<Site> {
-        let site = match &self.0.data {
-            EventData::Acquire { site, .. } | EventData::DirtyRelease { site, .. } => site,
-            EventData::Leak { checkout, .. }
-            | EventData::LeakRecovered { checkout }
-            | EventData::LongRunning { checkout }
-            | EventData::ForceRelease { checkout, .. } => &checkout.site,
-            EventData::LateUse { revocation } | EventData::LateRelease { revocation } => &revocation.site,
-            _ => return None,
-        };
-        Some(Site::new(site.clone()))
+        self.0.data.site().map(|site| Site::new(site.clone()))
     }
 
     /// Of `leaks_detected`: all that are flagged.
@@ -83,20 +74,10 @@ impl Event {
         }
     }
 
-    /// Why, as far as the event says why: of `leak`, `force_release`, `remove`, `dirty_release`, `exhausted`.
+    /// Why, in one word, as far as the event says why.
     #[getter]
     fn reason(&self) -> Option<&'static str> {
-        match &self.0.data {
-            EventData::Leak { suspicion, .. } => Some(suspicion.map_or("proven", core::Suspicion::name)),
-            EventData::ForceRelease { reason, .. } => Some(reason.name()),
-            EventData::Remove { reason, .. } => Some(reason.name()),
-            EventData::DirtyRelease { found, .. } => Some(found.name()),
-            EventData::Exhausted(exhausted) => Some(exhausted.diagnosis.name()),
-            EventData::LateUse { revocation } | EventData::LateRelease { revocation } => {
-                Some(revocation.reason.name())
-            }
-            _ => None,
-        }
+        self.0.data.reason()
     }
 
     #[getter]

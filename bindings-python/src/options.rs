@@ -79,14 +79,31 @@ fn value(spec: &OptionSpec, given: &Bound<'_, PyAny>) -> PyResult<OptionValue> {
 
 /// Sets options by their names in Python.
 pub(crate) fn set_all(settings: &mut Settings, options: &Bound<'_, PyDict>) -> PyResult<()> {
+    set_each(options, |name, value| settings.set(Names::Python, name, value))
+}
+
+fn set_each(
+    options: &Bound<'_, PyDict>,
+    mut set: impl FnMut(&str, OptionValue) -> leakpool::Result<()>,
+) -> PyResult<()> {
     let py = options.py();
     for (name, given) in options {
         let name = name.cast_into::<PyString>().map_err(|_| PyTypeError::new_err("option names are str"))?;
         let name = name.to_str()?;
         let spec = OptionSpec::named(Names::Python, name).or_raise(py)?;
-        settings.set(Names::Python, name, value(spec, &given)?).or_raise(py)?;
+        set(name, value(spec, &given)?).or_raise(py)?;
     }
     Ok(())
+}
+
+/// Sets options of a pool that runs.
+pub(crate) fn set_running(settings: &mut Settings, options: &Bound<'_, PyDict>) -> PyResult<()> {
+    set_each(options, |name, value| settings.set_running(Names::Python, name, value))
+}
+
+/// Sets options of a detector.
+pub(crate) fn set_of_detector(settings: &mut Settings, options: &Bound<'_, PyDict>) -> PyResult<()> {
+    set_each(options, |name, value| settings.set_of_detector(Names::Python, name, value))
 }
 
 /// Where to connect: a connection string, and parameters that replace those of it.

@@ -114,7 +114,7 @@ impl NativePool {
     pub(crate) fn reconfigured(&self, py: Python<'_>, changes: &Bound<'_, PyDict>) -> PyResult<()> {
         let shared = self.shared(py)?;
         let mut settings = shared.settings();
-        options::set_all(&mut settings, changes)?;
+        options::set_running(&mut settings, changes)?;
         shared.reconfigure(settings).or_raise(py)?;
         self.follow(shared);
         Ok(())
@@ -297,8 +297,7 @@ impl NativePool {
         }
         let mut settings = Settings::defaults(Names::Python);
         options::set_all(&mut settings, options)?;
-        settings.pool.validate().or_raise(py)?;
-        settings.leak.validate().or_raise(py)?;
+        settings.validate().or_raise(py)?;
         let target = options::target(py, conninfo, parameters)?;
         if self.class.set(connection_class.clone().unbind()).is_err() {
             return Err(PyRuntimeError::new_err("__init__() of the pool was called before"));

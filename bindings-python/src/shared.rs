@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use leakpool::host::HostRuntime;
 use leakpool::{
-    AcquireOptions, CancelHandle, CheckoutId, ConnectConfig, Connection, ErrorCode, Host, Names, OPTIONS,
-    Pool, Result, Settings, SiteId,
+    AcquireOptions, CancelHandle, CheckoutId, ConnectConfig, Connection, ErrorCode, Host, Names, Pool,
+    Result, Settings, SiteId,
 };
 use parking_lot::Mutex;
 use pyo3::prelude::*;
@@ -68,20 +68,8 @@ impl PoolShared {
         settings
     }
 
-    /// Puts settings in force, of which only those that may change while the pool runs differ.
+    /// Puts leak options in force.
     pub(crate) fn reconfigure(&self, wanted: Settings) -> Result<()> {
-        let current = self.settings();
-        for option in OPTIONS.iter().filter(|option| !option.live) {
-            let (was, is) =
-                (current.get(Names::Python, option.python)?, wanted.get(Names::Python, option.python)?);
-            if was != is {
-                let rule = match option.name {
-                    "max_size" => "cannot be reconfigured: call resize()",
-                    _ => "cannot be changed while the pool runs",
-                };
-                return Err(leakpool::Error::option(option.python, is, rule));
-            }
-        }
         self.pool.reconfigure(wanted.leak)
     }
 
@@ -110,13 +98,13 @@ impl PoolShared {
     }
 
     pub(crate) fn is_live(&self, id: CheckoutId) -> bool {
-        self.pool.checkouts().iter().any(|checkout| checkout.id == id)
+        self.pool.is_live(id)
     }
 
     /// True the first time that it is asked about a session.
     pub(crate) fn is_new_session(&self, held: &Held) -> bool {
         let Some(pid) = held.connection().and_then(Connection::backend_pid) else { return true };
-        let slot = held.id.to_u64() & 0xff_ffff;
+        let slot = held.id.slot() as u64;
         self.configured.lock().insert(slot, pid) != Some(pid)
     }
 }
@@ -240,6 +228,13 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let taken_back = self.connection().is_some_and(|connection| connection.revocation().is_some());
+        if taken_back && !self.given_back.load(Ordering::SeqCst) {
+            // Collected: nobody releases it late.
+            if let Some(connection) = self.connection.take() {
+                connection.abandon();
+            }
+        }
         // Nobody is left who could be told.
         let _ = self.end();
     }

@@ -83,8 +83,12 @@ def test_a_detector_told_by_hand(clock: ManualClock) -> None:
 def test_bad_input_for_a_detector() -> None:
     with pytest.raises(InvalidOption, match="leak_threshold"):
         LeakDetector("x", leak_threshold=-1)
-    with pytest.raises(TypeError, match="leak options only"):
-        LeakDetector("x", max_size=3)
+    for most in (3, 10):
+        with pytest.raises(InvalidOption, match=rf"max_size \({most}\) is an option of a pool: a detector takes leak_thr"):
+            LeakDetector("x", max_size=most)
+    for name in ("", "x" * 64):
+        with pytest.raises(InvalidOption, match="must have 1 to 63 bytes"):
+            LeakDetector(name)
     with pytest.raises(InvalidOption, match="did you mean leak_threshold"):
         LeakDetector("x", leak_treshold=3)
     with LeakDetector("x") as detector:

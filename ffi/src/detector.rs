@@ -49,6 +49,7 @@ pub(crate) unsafe fn watching(detector: *const leakpool_detector) -> Result<Arc<
 }
 
 fn make(name: &str, settings: Settings, clock: Option<&leakpool_test_clock>) -> Result<leakpool_detector> {
+    settings.check_of_detector(Names::Core)?;
     settings.validate()?;
     // Every thread that the detector starts inherits this.
     let _without = WithoutSigpipe::new();
@@ -62,7 +63,8 @@ fn make(name: &str, settings: Settings, clock: Option<&leakpool_test_clock>) -> 
 }
 
 /// Makes a detector. name: of the watched pool, for events and metrics. options: NULL for all defaults; of them, the
-/// leak options count, and max_size (how many connections the watched pool may have). On failure *detector is NULL.
+/// leak options count, and max_size (how many connections the watched pool may have); another one that was changed is
+/// LEAKPOOL_INVALID_OPTION. On failure *detector is NULL.
 /// Yours: free it with leakpool_detector_free().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_detector_new(
@@ -340,6 +342,7 @@ pub unsafe extern "C" fn leakpool_detector_reconfigure(
         // SAFETY: as the header says.
         let (watch, options) = unsafe { (watching(detector)?, options::read(options)?) };
         let settings = options.settings()?;
+        settings.check_of_detector(Names::Core)?;
         settings.validate()?;
         watch.detector.reconfigure(settings.leak)?;
         watch.detector.set_max_size(settings.pool.max_size);

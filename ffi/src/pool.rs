@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakpool::host::HostRuntime;
-use leakpool::{CheckoutId, Error, ErrorCode, Names, OPTIONS, Pool, Result, Settings};
+use leakpool::{CheckoutId, Error, ErrorCode, Names, Pool, Result, Settings};
 
 use crate::boundary::{Out, c_text, get, give_sized, guarded, plain, text};
 use crate::checkouts::leakpool_checkouts;
@@ -61,18 +61,7 @@ impl PoolHandle {
 
     /// Puts settings in force, of which only the leak options differ from those that are.
     fn reconfigure(&self, wanted: Settings) -> Result<()> {
-        let current = self.settings();
-        for option in OPTIONS.iter().filter(|option| !option.live) {
-            let (was, is) = (current.get(Names::Core, option.name)?, wanted.get(Names::Core, option.name)?);
-            if was != is {
-                let rule = if option.name == "max_size" {
-                    "cannot be reconfigured: call leakpool_pool_resize()"
-                } else {
-                    "cannot be changed while the pool runs"
-                };
-                return Err(Error::option(option.name, is, rule));
-            }
-        }
+        wanted.check_running(&self.settings(), Names::Core)?;
         self.pool.reconfigure(wanted.leak)
     }
 }

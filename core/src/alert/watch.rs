@@ -23,7 +23,7 @@ pub use still_out::StillOut;
 use super::dispatch::Outbox;
 use super::subscribe::{Events, Subscription};
 use crate::clock::{Clock, SystemClock, nanos};
-use crate::config::LeakPolicy;
+use crate::config::{LeakPolicy, check_name};
 use crate::detect::checkout::{CheckoutId, State};
 use crate::detect::event::{CheckoutInfo, Event, EventData, EventKind, Revocation};
 use crate::detect::site::{HostFrame, Site, SiteId};
@@ -171,7 +171,8 @@ fn already_released(id: CheckoutId, pool: &str) -> Error {
 }
 
 impl LeakDetector {
-    /// A detector on the system's clock. Errors: `InvalidOption` for a policy that contradicts itself,
+    /// A detector on the system's clock. Errors: `InvalidOption` for a policy that contradicts itself, or a name that
+    /// is empty, longer than 63 bytes or holds control characters,
     /// `LimitReached` if a thread cannot be started.
     pub fn new(name: impl Into<Arc<str>>, policy: LeakPolicy) -> Result<LeakDetector> {
         LeakDetector::with_clock(name, policy, Arc::new(SystemClock::new()))
@@ -184,8 +185,10 @@ impl LeakDetector {
         clock: Arc<dyn Clock>,
     ) -> Result<LeakDetector> {
         policy.validate()?;
+        let name = name.into();
+        check_name(&name, policy.names)?;
         let outbox = Outbox::new()?;
-        let detector = Detector::start(name.into(), policy, clock, outbox.clone())?;
+        let detector = Detector::start(name, policy, clock, outbox.clone())?;
         Ok(LeakDetector(Arc::new(Watch {
             detector,
             outbox,
@@ -340,9 +343,9 @@ impl LeakDetector {
         if !self.0.process.is_current() { Vec::new() } else { self.0.detector.checkouts() }
     }
 
-    /// The live checkouts that are reported as leaks, longest held first.
+    /// Those of them that are suspected or proven to have leaked.
     pub fn leaks(&self) -> Vec<CheckoutInfo> {
-        self.checkouts().into_iter().filter(|c| c.reported).collect()
+        if !self.0.process.is_current() { Vec::new() } else { self.0.detector.leaks() }
     }
 
     /// How full the watched pool is, as far as it is known here.

@@ -10,6 +10,7 @@ pub(crate) mod duration;
 mod options;
 mod parameters;
 mod passfile;
+mod scope;
 mod validate;
 
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub use connect_config::{
 pub use connect_config::{ConnectConfig, Endpoint, Host, Keepalive, RootCertificates, Secret};
 pub use duration::{duration_from_millis, duration_from_secs};
 pub use options::{Names, OPTIONS, OptionKind, OptionSpec, OptionValue, Settings};
+
+pub(crate) use validate::{check_name, named};
 
 use choice::choices;
 
@@ -121,6 +124,8 @@ pub struct LeakPolicy {
     pub stack_depth: usize,
     /// How SQL is shown. Default [`SqlText::Full`].
     pub sql_text: SqlText,
+    /// Whose names stand in what is said about it.
+    pub(crate) names: Names,
 }
 
 impl Default for LeakPolicy {
@@ -137,6 +142,7 @@ impl Default for LeakPolicy {
             stack_capture: StackCapture::Full,
             stack_depth: 32,
             sql_text: SqlText::Full,
+            names: Names::Core,
         }
     }
 }
@@ -174,6 +180,8 @@ pub struct PoolOptions {
     pub reset_timeout: Duration,
     /// The pool's name; goes into `application_name`, events and metrics. Default `pool-1`, `pool-2`, ….
     pub name: Option<String>,
+    /// Whose names stand in what is said about it.
+    pub(crate) names: Names,
 }
 
 impl Default for PoolOptions {
@@ -190,6 +198,7 @@ impl Default for PoolOptions {
             reset: Reset::Rollback,
             reset_timeout: Duration::from_secs(5),
             name: None,
+            names: Names::Core,
         }
     }
 }

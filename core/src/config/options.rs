@@ -124,7 +124,7 @@ impl OptionSpec {
     pub fn named(names: Names, name: &str) -> Result<&'static OptionSpec> {
         OPTIONS.iter().find(|o| o.name_in(names) == name).ok_or_else(|| {
             let shown: String = name.chars().take(80).collect();
-            let hint = match nearest(name, OPTIONS.iter().map(|o| o.name_in(names))) {
+            let hint = match OptionSpec::nearest(names, name) {
                 Some(known) => format!("; did you mean {known}?"),
                 None => {
                     let known: Vec<_> = OPTIONS.iter().map(|o| o.name_in(names)).collect();
@@ -133,6 +133,14 @@ impl OptionSpec {
             };
             Error::new(ErrorCode::InvalidOption, format!("there is no option {shown}{hint}"))
         })
+    }
+
+    /// The nearest name of an option in that host, if one is near; the name itself if there is such an option.
+    pub fn nearest(names: Names, name: &str) -> Option<&'static str> {
+        match OPTIONS.iter().find(|o| o.name_in(names) == name) {
+            Some(spec) => Some(spec.name_in(names)),
+            None => nearest(name, OPTIONS.iter().map(|o| o.name_in(names))),
+        }
     }
 
     /// Its name in that host.
@@ -169,6 +177,7 @@ impl Settings {
     /// The defaults of that host: where its own ecosystem's pool has another one, that one.
     pub fn defaults(names: Names) -> Settings {
         let mut settings = Settings::default();
+        (settings.pool.names, settings.leak.names) = (names, names);
         match names {
             Names::Core => {}
             Names::Node => {

@@ -13,21 +13,14 @@ const ONE_MS: Duration = Duration::from_millis(1);
 const NAME_BYTES: usize = 63;
 
 impl Settings {
-    /// Checks every option and what they mean together, naming them as that host does.
-    ///
-    /// # Errors
-    /// `InvalidOption`: names the option, its value and the rule.
-    pub fn validate_as(&self, names: Names) -> Result<()> {
-        check_pool(&self.pool, names)?;
-        check_leak(&self.leak, names)
-    }
-
-    /// [`validate_as`](Settings::validate_as) with the core's names.
+    /// Checks every option and what they mean together, naming them as the host does whose
+    /// [`defaults`](Settings::defaults) these were.
     ///
     /// # Errors
     /// `InvalidOption`: names the option, its value and the rule.
     pub fn validate(&self) -> Result<()> {
-        self.validate_as(Names::Core)
+        self.pool.validate()?;
+        self.leak.validate()
     }
 }
 
@@ -46,7 +39,7 @@ impl PoolOptions {
     /// );
     /// ```
     pub fn validate(&self) -> Result<()> {
-        check_pool(self, Names::Core)
+        check_pool(self, self.names)
     }
 }
 
@@ -65,12 +58,12 @@ impl LeakPolicy {
     /// );
     /// ```
     pub fn validate(&self) -> Result<()> {
-        check_leak(self, Names::Core)
+        check_leak(self, self.names)
     }
 }
 
 /// The host's name of a core option; the core's own if the table lacks it, which a test forbids.
-fn named(names: Names, core: &'static str) -> &'static str {
+pub(crate) fn named(names: Names, core: &'static str) -> &'static str {
     OptionSpec::named(Names::Core, core).map_or(core, |o| o.name_in(names))
 }
 
@@ -92,14 +85,18 @@ fn check_pool(o: &PoolOptions, names: Names) -> Result<()> {
         off_or_sane(n(name), value)?;
     }
     sane(n("reset_timeout"), o.reset_timeout)?;
-    if let Some(name) = &o.name {
-        let shown: String = name.chars().take(80).collect();
-        if name.is_empty() || name.len() > NAME_BYTES {
-            return Err(Error::option(n("name"), shown, "must have 1 to 63 bytes"));
-        }
-        if name.chars().any(char::is_control) {
-            return Err(Error::option(n("name"), shown.escape_debug(), "must not hold control characters"));
-        }
+    o.name.as_deref().map_or(Ok(()), |name| check_name(name, names))
+}
+
+/// A pool's name, or a detector's.
+pub(crate) fn check_name(name: &str, names: Names) -> Result<()> {
+    let option = named(names, "name");
+    let shown: String = name.chars().take(80).collect();
+    if name.is_empty() || name.len() > NAME_BYTES {
+        return Err(Error::option(option, shown, "must have 1 to 63 bytes"));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::option(option, shown.escape_debug(), "must not hold control characters"));
     }
     Ok(())
 }
@@ -172,7 +169,7 @@ mod tests {
             assert!(o.doc.ends_with('.'), "{}", o.name);
         }
         for names in [Names::Core, Names::Node, Names::Python] {
-            Settings::defaults(names).validate_as(names).unwrap();
+            Settings::defaults(names).validate().unwrap();
             let mut all: Vec<_> = OPTIONS.iter().map(|o| o.name_in(names)).collect();
             all.sort_unstable();
             all.dedup();
@@ -188,6 +185,8 @@ mod tests {
             .lines()
             .filter(|l| l.starts_with("        ") && !l.starts_with("         "))
             .filter_map(|l| l.trim().split_once(':').map(|(name, _)| name))
+            // Whose names are meant is no option.
+            .filter(|name| *name != "names")
             .collect();
         assert_eq!(fields.len(), OPTIONS.len(), "{fields:?}");
         for field in fields {
@@ -241,10 +240,10 @@ mod tests {
 
     #[test]
     fn a_rule_speaks_the_language_of_the_host() {
-        let mut x = Settings::default();
+        let mut x = Settings::defaults(Names::Node);
         x.set(Names::Node, "forceReleaseAfterMs", OptionValue::Millis(10.0)).unwrap();
         assert_eq!(
-            x.validate_as(Names::Node).unwrap_err().to_string(),
+            x.validate().unwrap_err().to_string(),
             "forceReleaseAfterMs (10 ms) must be longer than leakThresholdMs (30 s)"
         );
     }

@@ -1,11 +1,13 @@
 //! What every host asks of an event: the line, the one word, the checkouts. A new event does not compile without them.
 
+use std::sync::Arc;
+
 use super::event::{CheckoutInfo, EventData};
 use super::site::Site;
 
 impl EventData {
     /// The line that acquired the checkout that it is about, if it is about one and the line is told.
-    pub fn site(&self) -> Option<&Site> {
+    pub fn site(&self) -> Option<&Arc<Site>> {
         match self {
             EventData::Acquire { site, .. } | EventData::DirtyRelease { site, .. } => Some(site),
             EventData::LateUse { revocation } | EventData::LateRelease { revocation } => {

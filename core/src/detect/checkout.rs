@@ -56,7 +56,8 @@ impl CheckoutId {
         CheckoutId(raw)
     }
 
-    pub(crate) fn slot(self) -> usize {
+    /// The number of its connection: the same for all checkouts of one connection, for as long as that lives.
+    pub fn slot(self) -> usize {
         (self.0 & SLOT_MASK) as usize
     }
 

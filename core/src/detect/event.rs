@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::checkout::{Activity, CheckoutId, TransactionStatus};
 use super::site::Site;
 use super::verdict::{RevokeReason, Suspicion, Verdict};
+use crate::config::Names;
 use crate::error::ErrorCode;
 
 /// A live checkout at one moment.
@@ -268,6 +269,8 @@ pub struct Exhausted {
     pub holders: Vec<CheckoutInfo>,
     /// The last error of an attempt to connect.
     pub last_error: Option<String>,
+    /// Whose option names stand in its advice.
+    pub(crate) names: Names,
 }
 
 /// What happened.

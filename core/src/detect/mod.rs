@@ -474,6 +474,18 @@ impl Detector {
         self.checkouts_where(|_| true)
     }
 
+    /// Those that are, or look like, leaks: reported, or judged so now.
+    pub(crate) fn leaks(&self) -> Vec<CheckoutInfo> {
+        let mut leaks = self.checkouts();
+        leaks.retain(|checkout| checkout.reported || checkout.verdict.is_leak());
+        leaks
+    }
+
+    /// True while it is held.
+    pub(crate) fn is_live(&self, id: CheckoutId) -> bool {
+        self.registry.find(id).is_some_and(|(_, word)| word.state == State::Held)
+    }
+
     /// Those of them whose word is of interest. The others cost one load each: a sweep asks for a few of many.
     fn checkouts_where(&self, wanted: impl Fn(Word) -> bool) -> Vec<CheckoutInfo> {
         let now = self.now();

@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use crate::config::{Names, named};
 use crate::detect::event::{AcquirePhase, CheckoutInfo, Diagnosis, Exhausted, spoken};
 use crate::detect::verdict::Verdict;
 use crate::error::Error;
@@ -24,6 +25,8 @@ const MOST_SQL: usize = 100;
 /// What was seen when an acquire ran into its time-out.
 #[derive(Debug)]
 pub(crate) struct Shortage<'a> {
+    /// Whose option names stand in the advice.
+    pub(crate) names: Names,
     /// In which phase it was.
     pub(crate) phase: AcquirePhase,
     /// All phases together.
@@ -51,11 +54,11 @@ pub(crate) struct Shortage<'a> {
 /// 5. neither: healthy users, more of them than connections.
 pub(crate) fn diagnose(shortage: Shortage<'_>) -> Exhausted {
     let diagnosis = cause(&shortage);
-    let Shortage { phase, waited, max_size, waiting, ending, mut holders, last_error, .. } = shortage;
+    let Shortage { names, phase, waited, max_size, waiting, ending, mut holders, last_error, .. } = shortage;
     // Longest idle first; those that work come last, longest held first.
     holders.sort_by(|a, b| b.idle_for.cmp(&a.idle_for).then(b.held.cmp(&a.held)).then(a.id.cmp(&b.id)));
     let last_error = last_error.map(|e| e.message().to_owned());
-    Exhausted { diagnosis, phase, waited, max_size, waiting, ending, holders, last_error }
+    Exhausted { names, diagnosis, phase, waited, max_size, waiting, ending, holders, last_error }
 }
 
 fn cause(s: &Shortage<'_>) -> Diagnosis {
@@ -133,7 +136,8 @@ impl Exhausted {
                 write!(
                     f,
                     "What to do: release the connection on every path from {first}, errors included; until \
-                     then, force_release_after takes such connections back."
+                     then, {} takes such connections back.",
+                    named(self.names, "force_release_after")
                 )
             }
             Diagnosis::SlowQueries => write!(
@@ -143,7 +147,8 @@ impl Exhausted {
             ),
             Diagnosis::PoolTooSmall => write!(
                 f,
-                "What to do: raise max_size (now {}), hold connections for less time, or start less at once.",
+                "What to do: raise {} (now {}), hold connections for less time, or start less at once.",
+                named(self.names, "max_size"),
                 self.max_size
             ),
             Diagnosis::DatabaseUnreachable => {
@@ -151,8 +156,9 @@ impl Exhausted {
             }
             Diagnosis::ServerConnectionLimit => write!(
                 f,
-                "What to do: lower max_size (now {}) of the pools that share this server, raise its \
+                "What to do: lower {} (now {}) of the pools that share this server, raise its \
                  max_connections, or put a pooler in front.",
+                named(self.names, "max_size"),
                 self.max_size
             ),
         }

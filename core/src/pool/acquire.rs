@@ -356,6 +356,7 @@ impl Shared {
         let now = self.detector.now();
         let last_error = self.last_error.lock().clone().filter(|(_, at)| *at >= started).map(|(e, _)| e);
         let exhausted: Arc<Exhausted> = Arc::new(diagnose(Shortage {
+            names: self.options().names,
             phase,
             waited: span(started, now),
             max_size: self.sizing.lock().max_size,

@@ -382,6 +382,11 @@ impl Pool {
         self.checkouts_if_ours(Detector::checkouts)
     }
 
+    /// True while this checkout is held. Costs one load, however many there are.
+    pub fn is_live(&self, id: CheckoutId) -> bool {
+        self.checkouts_if_ours(|detector| detector.is_live(id))
+    }
+
     /// What the detector says of the live checkouts; nothing in a forked child, where there are none.
     fn checkouts_if_ours<T: Default>(&self, ask: impl FnOnce(&Detector) -> T) -> T {
         if self.0.process.is_current() { ask(self.detector()) } else { T::default() }
@@ -389,7 +394,7 @@ impl Pool {
 
     /// Those of them that are suspected or proven to have leaked.
     pub fn leaks(&self) -> Vec<CheckoutInfo> {
-        self.checkouts().into_iter().filter(|c| c.reported || c.verdict.is_leak()).collect()
+        self.checkouts_if_ours(Detector::leaks)
     }
 
     /// Every line that has acquired so far, with its record: acquired, leaked, recovered, force-released.

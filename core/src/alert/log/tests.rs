@@ -56,6 +56,7 @@ fn all() -> Vec<(EventData, &'static str)> {
         abandoned: Arc::default(),
     });
     let exhausted = diagnose(Shortage {
+        names: crate::config::Names::Core,
         phase: AcquirePhase::Wait,
         waited: Duration::from_secs(30),
         connecting_for: Duration::ZERO,

@@ -6,6 +6,7 @@ use crate::monitor::testing::{executing, holder, leaked, site};
 
 fn shortage(holders: Vec<CheckoutInfo>) -> Shortage<'static> {
     Shortage {
+        names: Names::Core,
         phase: AcquirePhase::Wait,
         waited: Duration::from_secs(30),
         connecting_for: Duration::ZERO,
@@ -203,4 +204,21 @@ fn the_message_stays_short() {
     assert!(text.contains("\n  and 90 more at 90 other places\n"), "{text}");
     assert_eq!(text.lines().count(), 13);
     assert!(text.len() < 3000, "{} bytes", text.len());
+}
+
+/// The advice names options as the host does that the pool belongs to.
+#[test]
+fn the_advice_speaks_the_language_of_the_host() {
+    let s = site(42);
+    for (names, force_release_after, max_size) in [
+        (Names::Core, "force_release_after takes", "max_size (now 4)"),
+        (Names::Python, "force_release_after takes", "max_size (now 4)"),
+        (Names::Node, "forceReleaseAfterMs takes", "max (now 4)"),
+    ] {
+        let of = |holders| diagnose(Shortage { names, ..shortage(holders) }).to_string();
+        let text = of(vec![leaked(0, &s, 60)]);
+        assert!(text.contains(force_release_after), "{text}");
+        let text = of(vec![holder(0, &s, 2)]);
+        assert!(text.contains(max_size), "{text}");
+    }
 }
