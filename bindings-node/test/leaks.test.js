@@ -213,7 +213,10 @@ test('the policy can be changed while the pool runs', async (t) => {
     code: 'LEAKPOOL_INVALID_OPTION',
     message: /forceReleaseAfterMs .* leakThresholdMs/,
   })
-  assert.throws(() => pool.reconfigure({ max: 3 }), /^.*max \(3\) cannot be changed while the pool runs by reconfiguring it: resize it instead/)
+  assert.throws(
+    () => pool.reconfigure({ max: 3 }),
+    /^.*max \(3\) cannot be changed while the pool runs by reconfiguring it: resize it instead/,
+  )
   assert.throws(() => pool.reconfigure({ leakThreshold: 3 }), /leakThresholdMs/)
   const other = await pool.connect()
   assert.equal(pool.checkouts().find((c) => c.id === other._leakDetectionId).site.file, here)
