@@ -227,7 +227,9 @@ def test_a_connection_that_is_dropped_is_a_proven_leak(
     eventually(lambda: not server.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall())
 
 
-def test_one_that_is_dropped_after_it_was_taken_back_is_not_released_late(watched: leakpool.Pool[Any]) -> None:
+def test_one_that_is_dropped_after_it_was_taken_back_is_not_released_late(
+    watched: leakpool.Pool[Any],
+) -> None:
     told = Told(watched)
     conn = leaky(watched)
     watched.force_release(conn)

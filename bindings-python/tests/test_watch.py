@@ -84,7 +84,9 @@ def test_bad_input_for_a_detector() -> None:
     with pytest.raises(InvalidOption, match="leak_threshold"):
         LeakDetector("x", leak_threshold=-1)
     for most in (3, 10):
-        with pytest.raises(InvalidOption, match=rf"max_size \({most}\) is an option of a pool: a detector takes leak_thr"):
+        with pytest.raises(
+            InvalidOption, match=rf"max_size \({most}\) is an option of a pool: a detector takes leak_thr"
+        ):
             LeakDetector("x", max_size=most)
     for name in ("", "x" * 64):
         with pytest.raises(InvalidOption, match="must have 1 to 63 bytes"):
