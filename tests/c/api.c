@@ -395,7 +395,7 @@ static void leaks(void) {
   now.leak_threshold_ms = 30000;
   OK(leakpool_pool_reconfigure(pool, &now, &error));
   now.max_size = 3;
-  FAILS(LEAKPOOL_INVALID_OPTION, "leakpool_pool_resize", leakpool_pool_reconfigure(pool, &now, &error));
+  FAILS(LEAKPOOL_INVALID_OPTION, "resize it instead", leakpool_pool_reconfigure(pool, &now, &error));
   OK(leakpool_pool_resize(pool, 3, &error));
   uint64_t third = acquire(pool);
   OK(leakpool_release(pool, third, &error));

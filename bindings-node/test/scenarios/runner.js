@@ -30,14 +30,14 @@ function options(given) {
 }
 
 /**
- * Errors about options name them as this language does; scenarios (and what the core advises) as the core does.
+ * Errors about options, and the advice of a time-out, name options as this language does; scenarios as the core does.
  *
  * @param {any} expect
  * @param {any} seen
  */
 function inOurNames(expect, seen) {
   const part = expect.message?.contains
-  if (part === undefined || seen.error !== 'invalid_option') return expect
+  if (part === undefined || !['invalid_option', 'acquire_timeout'].includes(seen.error)) return expect
   const ours = part.replaceAll(/\w+/g, (/** @type {string} */ word) => OPTIONS.get(word)?.name ?? word)
   return { ...expect, message: { contains: ours } }
 }
