@@ -30,38 +30,55 @@ struct Heard {
 }
 
 impl Listeners {
-    /// One more, until it is dropped or all are let go. The first of a checkout also gets what has come in it before.
+    /// One more, until it is dropped or all are let go. If nobody listens in this checkout yet, it also gets what has
+    /// come in it before.
     pub(crate) fn add(self: &Arc<Self>, generation: u64) -> Notifications {
-        let kept = self.0.lock().kept.take();
+        let mut heard = self.0.lock();
+        let kept = heard.kept.take();
         match kept {
             Some((of, notifications)) if of == generation => notifications,
-            Some(_) | None => self.another(),
+            // Its end is told with no lock held.
+            other => {
+                let notifications = self.another(&mut heard);
+                drop(heard);
+                drop(other);
+                notifications
+            }
         }
     }
 
-    fn another(self: &Arc<Self>) -> Notifications {
+    fn another(self: &Arc<Self>, heard: &mut Heard) -> Notifications {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let mut heard = self.0.lock();
         let key = heard.next;
         heard.next += 1;
         heard.senders.insert(key, sender);
-        drop(heard);
         Notifications { receiver, key, listeners: Arc::downgrade(self), process: Process::current() }
     }
 
     /// `holder`: the generation of the checkout in which it came, if it came in one.
     pub(crate) fn tell(self: &Arc<Self>, notification: &Notification, holder: Option<u64>) {
-        if let Some(generation) = holder
-            && self.0.lock().senders.is_empty()
-        {
-            let kept = self.another();
-            self.0.lock().kept = Some((generation, kept));
-        }
-        let senders: Vec<_> = self.0.lock().senders.values().cloned().collect();
-        for sender in senders {
+        for sender in self.hearers(holder) {
             // One that is slow loses it.
             let _ = sender.try_send(notification.clone());
         }
+    }
+
+    /// Who hears what comes in this checkout; if nobody does, it is kept.
+    fn hearers(self: &Arc<Self>, holder: Option<u64>) -> Vec<mpsc::Sender<Notification>> {
+        let mut heard = self.0.lock();
+        // A release may have come between the arrival and the look at its generation: what was kept then is nobody's.
+        let stale = heard.kept.take_if(|(of, _)| Some(*of) != holder);
+        let ended = stale.as_ref().and_then(|(_, notifications)| heard.senders.remove(&notifications.key));
+        if let Some(generation) = holder
+            && heard.senders.is_empty()
+        {
+            let kept = self.another(&mut heard);
+            heard.kept = Some((generation, kept));
+        }
+        let senders = heard.senders.values().cloned().collect();
+        drop(heard);
+        drop((stale, ended));
+        senders
     }
 
     /// They are at their end once they have received what was told before.
@@ -142,5 +159,28 @@ mod tests {
         assert_eq!(listeners.0.lock().senders.len(), 1);
         drop(listeners);
         drop(third);
+    }
+
+    #[test]
+    fn what_is_kept_is_one_checkouts() {
+        let listeners = Arc::new(Listeners::default());
+        let kept = || listeners.0.lock().kept.as_ref().map(|(of, _)| *of);
+        assert!(listeners.hearers(None).is_empty() && kept().is_none(), "it came in no checkout");
+        assert_eq!((listeners.hearers(Some(1)).len(), kept()), (1, Some(1)));
+        assert_eq!((listeners.hearers(Some(1)).len(), kept()), (1, Some(1)));
+        // Released at that very moment: it was kept after all had been let go.
+        assert_eq!((listeners.hearers(Some(2)).len(), kept()), (1, Some(2)));
+        assert!(listeners.hearers(None).is_empty() && kept().is_none(), "it is released");
+        assert_eq!(listeners.hearers(Some(3)).len(), 1);
+        let mut other = listeners.add(4);
+        assert_eq!(listeners.0.lock().senders.len(), 1);
+        assert_eq!(kept(), None, "it is not the next one's");
+        assert!(other.receiver.try_recv().is_err_and(|e| e == mpsc::error::TryRecvError::Empty));
+        assert_eq!((listeners.hearers(Some(4)).len(), kept()), (1, None), "somebody listens");
+        // All are let go, and it comes then.
+        listeners.let_go();
+        assert_eq!(listeners.hearers(Some(4)).len(), 1);
+        listeners.let_go();
+        assert_eq!((listeners.hearers(Some(5)).len(), kept()), (1, Some(5)));
     }
 }
