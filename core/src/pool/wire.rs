@@ -382,6 +382,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
                 drain(&mut this.to_client, buf);
                 return Poll::Ready(Ok(()));
             }
+            if this.inner.is_none() {
+                // Ended from outside: nothing more will come, whoever it would be for.
+                return Poll::Ready(Ok(()));
+            }
             if this.active.is_some() {
                 ready!(this.read_exchange(cx))?;
                 continue;

@@ -1,9 +1,11 @@
 //! Through PgBouncer in transaction mode, with default options: no statement runs under another one's name, whoever
 //! prepares it, and nothing is lost but what its own session's end takes with it.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use leakpool::exchange::{Param, Query};
-use leakpool::{Connection, ErrorCode, Pool, StatementCache};
+use leakpool::{Connection, ErrorCode, ManualClock, Pool, StatementCache};
 
 use crate::support::*;
 
@@ -252,4 +254,51 @@ async fn a_start_up_parameter_that_the_pooler_refuses_is_named() {
     let text = e.to_string();
     assert!(text.contains("options") && text.contains("ignore_startup_parameters"), "{text}");
     pool.close().await.unwrap();
+}
+
+/// A statement waits in the pooler for a server session when its connection is given up, and is ended from outside. Its
+/// task is over then: on a runtime of one thread nothing else would ever run if it went on looking.
+#[test]
+fn a_session_that_ends_while_the_pooler_lets_it_wait_is_over() {
+    let Some(url) = pooler() else { return };
+    let ours = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let clock = ManualClock::new();
+    let pool = Pool::builder()
+        .dsn(&url)
+        .max_size(4)
+        .clock(clock.clone())
+        .runtime(ours.handle().clone())
+        .build()
+        .unwrap();
+    let theirs = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    theirs.block_on(async {
+        let mut held = join_all((0..4).map(|_| pool.acquire()))
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect::<Vec<_>>();
+        let waits = held.pop().unwrap();
+        // All server sessions that the pooler has are taken.
+        for connection in &held {
+            connection.batch_execute("BEGIN; SELECT 1").await.unwrap();
+        }
+        assert!(
+            tokio::time::timeout(Duration::from_millis(100), waits.batch_execute("SELECT 2")).await.is_err()
+        );
+        drop(waits);
+        clock.advance(Duration::from_secs(6));
+        eventually("it has left", || pool.metrics().removed == 1).await;
+    });
+    let (tell, told) = std::sync::mpsc::channel();
+    // It may look once more before it is over: what is asked for afterwards tells.
+    let runs = (0..20).all(|_| {
+        let tell = tell.clone();
+        ours.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let _ = tell.send(());
+        });
+        told.recv_timeout(Duration::from_secs(10)).is_ok()
+    });
+    ours.shutdown_background();
+    assert!(runs, "the runtime of the pool does nothing else any more");
 }
