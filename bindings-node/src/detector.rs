@@ -46,7 +46,7 @@ impl JsDetector {
     ) -> Result<JsDetector> {
         let make = || {
             let mut settings = Settings::defaults(Names::Node);
-            options::apply_of_detector(&mut settings, options)?;
+            options::apply(&mut settings, options, Settings::set_of_detector)?;
             let policy = settings.leak;
             match clock {
                 Some(clock) => LeakDetector::with_clock(name, policy, Arc::new(clock.0.clone())),
@@ -180,7 +180,7 @@ impl JsDetector {
     pub fn reconfigure(&self, env: Env, given: Vec<(String, Given)>) -> Result<()> {
         let change = || {
             let mut settings = Settings { leak: self.detector.policy(), ..Settings::defaults(Names::Node) };
-            options::apply_of_detector(&mut settings, given)?;
+            options::apply(&mut settings, given, Settings::set_of_detector)?;
             self.detector.reconfigure(settings.leak)
         };
         change().map_err(|e| error::thrown(env, &e))

@@ -15,29 +15,15 @@ fn value_of(name: &str, given: Given) -> Result<OptionValue> {
     })
 }
 
-/// Puts what was given on top, of a pool that runs.
-pub(crate) fn apply_running(settings: &mut Settings, given: Vec<(String, Given)>) -> Result<()> {
+/// Sets each option that was given; `set` says which count.
+pub(crate) fn apply(
+    settings: &mut Settings,
+    given: Vec<(String, Given)>,
+    set: fn(&mut Settings, Names, &str, OptionValue) -> Result<()>,
+) -> Result<()> {
     for (name, value) in given {
         let value = value_of(&name, value)?;
-        settings.set_running(Names::Node, &name, value)?;
-    }
-    Ok(())
-}
-
-/// Puts what was given on top, of a detector.
-pub(crate) fn apply_of_detector(settings: &mut Settings, given: Vec<(String, Given)>) -> Result<()> {
-    for (name, value) in given {
-        let value = value_of(&name, value)?;
-        settings.set_of_detector(Names::Node, &name, value)?;
-    }
-    Ok(())
-}
-
-/// Puts what was given on top.
-pub(crate) fn apply(settings: &mut Settings, given: Vec<(String, Given)>) -> Result<()> {
-    for (name, value) in given {
-        let value = value_of(&name, value)?;
-        settings.set(Names::Node, &name, value)?;
+        set(settings, Names::Node, &name, value)?;
     }
     Ok(())
 }
@@ -45,7 +31,7 @@ pub(crate) fn apply(settings: &mut Settings, given: Vec<(String, Given)>) -> Res
 /// Node's defaults, with what was given.
 pub(crate) fn settings(given: Vec<(String, Given)>) -> Result<Settings> {
     let mut settings = Settings::defaults(Names::Node);
-    apply(&mut settings, given)?;
+    apply(&mut settings, given, Settings::set)?;
     settings.validate()?;
     Ok(settings)
 }

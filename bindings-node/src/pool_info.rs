@@ -133,7 +133,7 @@ impl JsPool {
         let change = || {
             let mut settings =
                 Settings { leak: (*self.0.pool.policy()).clone(), ..Settings::defaults(Names::Node) };
-            options::apply_running(&mut settings, given)?;
+            options::apply(&mut settings, given, Settings::set_running)?;
             self.0.pool.reconfigure(settings.leak)
         };
         change().map_err(|e| error::thrown(env, &e))
@@ -144,7 +144,7 @@ impl JsPool {
     pub fn resize(&self, env: Env, max: f64) -> Result<()> {
         let change = || {
             let mut settings = Settings::default();
-            options::apply(&mut settings, vec![("max".into(), Either3::B(max))])?;
+            options::apply(&mut settings, vec![("max".into(), Either3::B(max))], Settings::set)?;
             self.0.pool.resize(settings.pool.max_size)
         };
         change().map_err(|e| error::thrown(env, &e))
