@@ -226,20 +226,38 @@ fn symbols(address: usize) -> Vec<Frame> {
 }
 
 /// Functions inlined from here carry a bare name, and the path says whose they are only if it is a registry's. Our
-/// own is found by asking for a function that we know.
+/// own is found by asking for a function of this file.
 fn is_ours(file: &str) -> bool {
     static ROOT: OnceLock<Option<String>> = OnceLock::new();
     let root = ROOT.get_or_init(|| {
         let mut root = None;
         // Addresses are taken for return addresses, so the first byte would belong to what stands before it.
-        let inside = (unwind::capture as *const () as usize + 1) as *mut c_void;
+        let inside = (landmark as *const () as usize + 1) as *mut c_void;
         backtrace::resolve(inside, |symbol| {
             let file = symbol.filename().map(|path| path.to_string_lossy().replace('\\', "/"));
-            root = file.and_then(|file| Some(file.strip_suffix("detect/unwind.rs")?.to_string()));
+            root = file.and_then(|file| Some(source_root(&file, module_path!())?.to_string()));
         });
         root
     });
     root.as_deref().is_some_and(|root| file.starts_with(root))
+}
+
+/// A function whose file is this one, in every build.
+#[inline(never)]
+fn landmark() -> usize {
+    std::hint::black_box(line!() as usize)
+}
+
+/// The folder of a crate's sources, with its slash: so many folders above the file of one of its modules as that has
+/// names in front of it. `None` for a bare file name, beneath which everything would stand.
+fn source_root<'a>(file: &'a str, module: &str) -> Option<&'a str> {
+    let own_folder = usize::from(file.ends_with("/mod.rs"));
+    let (mut root, mut levels) = (file, module.split("::").count() - 1 + own_folder);
+    while levels > 0 {
+        root = root.rsplit_once('/')?.0;
+        levels -= 1;
+    }
+    Some(&file[..=root.len()])
 }
 
 impl fmt::Debug for Site {
