@@ -14,6 +14,9 @@ use parking_lot::Mutex;
 /// A point in monotonic time: nanoseconds since the clock's origin. Never zero, so that zero can mean "never".
 pub type Nanos = u64;
 
+/// The longest time between two looks at whether a host still wants to wait.
+pub const SLICE: Duration = Duration::from_millis(100);
+
 /// A source of monotonic time.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Now, in nanoseconds since the clock's origin; never goes back, never zero.

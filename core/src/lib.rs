@@ -18,11 +18,14 @@ mod detect;
 pub mod error;
 pub mod host;
 pub mod monitor;
+mod net;
 mod parking;
 pub mod pool;
 mod process;
+mod session;
+mod watch;
 
-pub use alert::{CheckOut, Events, LeakDetector, StillOut, Subscription, Touch};
+pub use alert::{Events, StillOut, Subscription};
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
 pub use config::{
     ChangingPassword, ChannelBinding, ConnectConfig, Endpoint, ForceReleaseWhen, Host, Keepalive, LeakPolicy,
@@ -39,11 +42,11 @@ pub use detect::verdict::{RevokeReason, Suspicion, Verdict};
 pub use error::{Error, ErrorCode, Result};
 pub use monitor::openmetrics::encode as openmetrics;
 pub use monitor::{Metrics, PoolStatus, leak_text};
-pub use pool::exchange;
-pub use pool::{
-    AcquireOptions, CancelHandle, Connection, FORCE_RELEASED, Notifications, OwnedTransaction, Pool,
-    PoolBuilder, Session,
-};
+pub use net::error::FORCE_RELEASED;
+pub use pool::{AcquireOptions, CancelHandle, Connection, OwnedTransaction, Pool, PoolBuilder, Session};
+pub use session::exchange;
+pub use session::notifications::Notifications;
+pub use watch::{CheckOut, LeakDetector, Touch};
 
 /// The README's examples are compiled.
 #[cfg(doctest)]

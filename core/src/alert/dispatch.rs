@@ -22,7 +22,7 @@ use tracing::Level;
 
 use super::log;
 use super::subscribe::{Events, Subscriber, Subscription, drop_quietly, panic_text};
-use crate::detect::event::{Event, EventKind, EventSink};
+use crate::detect::event::{Event, EventKind, EventSink, LogLine};
 use crate::error::{Error, ErrorCode, Result};
 use crate::parking::Parking;
 use crate::process::{OfProcess, Process, Singleton};
@@ -375,8 +375,16 @@ impl EventSink for Outbox {
         self.enqueue(Item::Event(Box::new(event)), most);
     }
 
+    fn reads(&self, level: Level) -> bool {
+        log::reads(level)
+    }
+
+    fn log(&self, level: Level, line: LogLine) {
+        Outbox::log(self, level, line);
+    }
+
     fn complain(&self, text: &'static str) {
-        self.log(Level::ERROR, move || log::complain(text));
+        Outbox::log(self, Level::ERROR, move || log::complain(text));
     }
 
     fn dropped(&self) -> u64 {

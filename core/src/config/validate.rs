@@ -152,8 +152,8 @@ fn sane(name: &str, value: Duration) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::{OPTIONS, OptionValue};
     use super::*;
+    use crate::config::options::{OPTIONS, OptionValue};
 
     fn refused(change: impl FnOnce(&mut Settings), sentence: &str) {
         let mut settings = Settings::default();

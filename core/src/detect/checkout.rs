@@ -238,6 +238,18 @@ pub enum TransactionStatus {
     Failed,
 }
 
+impl TransactionStatus {
+    /// From the body of a ReadyForQuery; `None` for what the protocol does not know.
+    pub(crate) fn from_wire(body: &[u8]) -> Option<TransactionStatus> {
+        match body {
+            b"I" => Some(TransactionStatus::Idle),
+            b"T" => Some(TransactionStatus::InTransaction),
+            b"E" => Some(TransactionStatus::Failed),
+            _ => None,
+        }
+    }
+}
+
 /// What is known of a session's traffic, published as one word so that a reader never sees half of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Traffic {
@@ -411,13 +423,13 @@ impl Stamps {
 
 /// What a caller may say about a checkout when it acquires.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Extras {
+pub(crate) struct CheckoutLabels {
     pub(crate) label: Option<Arc<str>>,
     /// The host's word for who acquired it: an asyncio task's name, a thread's name.
     pub(crate) owner: Option<Arc<str>>,
 }
 
-impl Extras {
+impl CheckoutLabels {
     fn is_empty(&self) -> bool {
         self.label.is_none() && self.owner.is_none()
     }
@@ -450,7 +462,7 @@ pub(crate) struct Slot {
     pub(super) queued: AtomicU64,
     pub(crate) stamps: Stamps,
     /// Touched only when a checkout has extras (the flag says so). Held for a clone.
-    extras: Mutex<Extras>,
+    extras: Mutex<CheckoutLabels>,
     /// Held for the clone of a pointer.
     owner: Mutex<Option<Weak<dyn Reclaim>>>,
 }
@@ -466,7 +478,7 @@ impl Slot {
             site: AtomicU32::new(0),
             queued: AtomicU64::new(0),
             stamps: Stamps::new(),
-            extras: Mutex::new(Extras::default()),
+            extras: Mutex::new(CheckoutLabels::default()),
             owner: Mutex::new(None),
         }
     }
@@ -498,7 +510,13 @@ impl Slot {
     }
 
     /// Lends the slot. The caller owns the connection, and with it this slot: nobody else may lend it now.
-    pub(crate) fn check_out(&self, now: Nanos, site: SiteId, expected: Nanos, extras: Extras) -> CheckoutId {
+    pub(crate) fn check_out(
+        &self,
+        now: Nanos,
+        site: SiteId,
+        expected: Nanos,
+        extras: CheckoutLabels,
+    ) -> CheckoutId {
         let id = self.next_id();
         let mut flags = Flags::default();
         if !extras.is_empty() {
@@ -635,8 +653,8 @@ impl Slot {
         }
     }
 
-    pub(crate) fn extras(&self, word: Word) -> Extras {
-        if word.flags.has(Flags::EXTRAS) { lock(&self.extras).clone() } else { Extras::default() }
+    pub(crate) fn extras(&self, word: Word) -> CheckoutLabels {
+        if word.flags.has(Flags::EXTRAS) { lock(&self.extras).clone() } else { CheckoutLabels::default() }
     }
 
     pub(crate) fn id(&self, word: Word) -> CheckoutId {

@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use super::checkout::{Activity, CheckoutId, TransactionStatus};
 use super::site::Site;
 use super::verdict::{RevokeReason, Suspicion, Verdict};
+use tracing::Level;
+
 use crate::config::Names;
 use crate::error::ErrorCode;
 
@@ -484,12 +486,19 @@ impl Event {
     }
 }
 
+/// Writes a line to the log.
+pub(crate) type LogLine = Box<dyn FnOnce() + Send>;
+
 /// Whoever takes events from a detector. `send` never blocks: it enqueues, or counts a loss.
 pub(crate) trait EventSink: Send + Sync + fmt::Debug {
     /// True if anybody listens to this kind.
     fn wants(&self, kind: EventKind) -> bool;
     /// Takes one event, in order.
     fn send(&self, event: Event);
+    /// True if lines of this level are read by anybody.
+    fn reads(&self, level: Level) -> bool;
+    /// Takes a line for the log, which is written on a thread that may wait: a subscriber of `tracing` is host code.
+    fn log(&self, level: Level, line: LogLine);
     /// Takes a sentence for the log about something that went wrong in the library itself.
     fn complain(&self, text: &'static str);
     /// How many were lost because a subscriber was too slow.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32 as Plain, Ordering::Relaxed};
 
 use loom::thread;
 
-use super::checkout::{CheckoutId, Extras, Flags, Slot, State};
+use super::checkout::{CheckoutId, CheckoutLabels, Flags, Slot, State};
 use super::registry::Registry;
 use super::site::SiteId;
 use crate::clock::Nanos;
@@ -23,7 +23,7 @@ fn one_slot() -> (Arc<Registry>, Arc<Slot>) {
 }
 
 fn lend(slot: &Slot, at: Nanos) -> CheckoutId {
-    slot.check_out(at, SiteId::from_index(at as u32), at, Extras::default())
+    slot.check_out(at, SiteId::from_index(at as u32), at, CheckoutLabels::default())
 }
 
 /// Counts what happened, outside the model.
@@ -191,13 +191,13 @@ fn sweep(registry: &Registry, now: Nanos) {
 fn loom_no_live_checkout_is_ever_without_an_entry_that_counts() {
     loom::model(|| {
         let (registry, slot) = one_slot();
-        let (first, _) = registry.check_out(&slot, 1, SiteId::OFF, 0, Extras::default(), LIMIT);
+        let (first, _) = registry.check_out(&slot, 1, SiteId::OFF, 0, CheckoutLabels::default(), LIMIT);
         let sweeper = {
             let registry = registry.clone();
             thread::spawn(move || sweep(&registry, 1 + LIMIT))
         };
         slot.end_holding(first.generation(), State::Free, 5).expect(NOBODY);
-        registry.check_out(&slot, 6, SiteId::OFF, 0, Extras::default(), LIMIT);
+        registry.check_out(&slot, 6, SiteId::OFF, 0, CheckoutLabels::default(), LIMIT);
         sweeper.join().expect("no panic");
         assert_eq!(slot.word().state, State::Held);
         assert!(registry.looks_at(&slot), "a live checkout that nobody will ever look at");
@@ -208,7 +208,7 @@ fn loom_no_live_checkout_is_ever_without_an_entry_that_counts() {
 fn loom_a_sweeper_that_falls_asleep_is_woken_for_what_is_due_before() {
     loom::model(|| {
         let (registry, slot) = one_slot();
-        let (first, _) = registry.check_out(&slot, 1, SiteId::OFF, 0, Extras::default(), LIMIT);
+        let (first, _) = registry.check_out(&slot, 1, SiteId::OFF, 0, CheckoutLabels::default(), LIMIT);
         slot.end_holding(first.generation(), State::Free, 2).expect(NOBODY);
         let sweeper = {
             let registry = registry.clone();
@@ -217,7 +217,7 @@ fn loom_a_sweeper_that_falls_asleep_is_woken_for_what_is_due_before() {
                 registry.fall_asleep()
             })
         };
-        let (_, wake) = registry.check_out(&slot, 6, SiteId::OFF, 0, Extras::default(), LIMIT);
+        let (_, wake) = registry.check_out(&slot, 6, SiteId::OFF, 0, CheckoutLabels::default(), LIMIT);
         let sleeps_until = sweeper.join().expect("no panic");
         // Either its sleep ends in time, or it is woken.
         let due = 1 + 2 * LIMIT;

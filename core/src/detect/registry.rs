@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use super::checkout::{CheckoutId, Extras, MAX_SLOTS, Slot, State, Word};
+use super::checkout::{CheckoutId, CheckoutLabels, MAX_SLOTS, Slot, State, Word};
 use super::site::SiteId;
 use super::sync::{Mutex, Ordering, RwLock, lock, read, write};
 use crate::clock::Nanos;
@@ -78,7 +78,7 @@ impl Registry {
         now: Nanos,
         site: SiteId,
         expected: Nanos,
-        extras: Extras,
+        extras: CheckoutLabels,
         first_look: Nanos,
     ) -> (CheckoutId, bool) {
         let id = slot.check_out(now, site, expected, extras);

@@ -5,12 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-/// The longest time between two looks at whether the host still wants to wait.
-pub const SLICE: Duration = Duration::from_millis(100);
+use crate::clock::SLICE;
 
 struct Parked(Thread);
 

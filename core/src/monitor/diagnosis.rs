@@ -7,11 +7,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use super::report::{by_place, doing, one_line};
 use crate::config::{Names, named};
 use crate::detect::event::{AcquirePhase, CheckoutInfo, Diagnosis, Exhausted, spoken};
 use crate::detect::verdict::Verdict;
 use crate::error::Error;
-use crate::monitor::report::{by_place, doing, one_line};
 
 /// The SQLSTATE of "too many clients" (PostgreSQL manual, appendix A).
 const TOO_MANY_CONNECTIONS: &str = "53300";

@@ -12,8 +12,8 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::status::Metrics;
 use crate::detect::stats::{BUCKET_BOUNDS, HistogramSnapshot};
-use crate::monitor::status::Metrics;
 
 /// The media type of the text, for an HTTP `Content-Type`.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

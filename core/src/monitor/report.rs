@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::status::Metrics;
 use crate::detect::checkout::Activity;
 use crate::detect::event::{CheckoutInfo, spoken};
 use crate::detect::site::Site;
 use crate::detect::verdict::Verdict;
-use crate::monitor::status::Metrics;
 
 /// The longest SQL in a report, in characters.
 const MOST_SQL: usize = 400;

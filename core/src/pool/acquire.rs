@@ -6,15 +6,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::Object;
-
 use super::connection::Connection;
 use super::establish::Making;
-use super::manager::{Conn, Manager};
-use super::shared::{Place, Shared, closed};
+use super::places::Closed;
+use super::shared::{Conn, Place, Shared, WeakPlace, closed};
 use super::timing::Timing;
 use crate::clock::{Nanos, nanos};
-use crate::detect::Beginning;
+use crate::detect::CheckOutParams;
 use crate::detect::event::{AcquirePhase, EventData, Exhausted, RemoveReason};
 use crate::detect::site::SiteId;
 use crate::detect::stats::count;
@@ -24,25 +22,6 @@ use crate::monitor::diagnosis::{Shortage, diagnose};
 
 /// How long an acquire waits for a connection that is settling before it makes a new one.
 const SETTLING: Duration = Duration::from_millis(2);
-
-/// An acquire that waits for a connection that others hold.
-struct Waiting<'a> {
-    shared: &'a Shared,
-    served: bool,
-}
-
-impl<'a> Waiting<'a> {
-    pub(super) fn begin(shared: &'a Shared) -> Waiting<'a> {
-        shared.detector.waiting_began();
-        Waiting { shared, served: false }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.shared.detector.waiting_ended(self.served);
-    }
-}
 
 /// An acquire that is not over at once. A close waits for those that had come before it.
 struct Acquiring<S: Deref<Target = Shared>>(S);
@@ -83,17 +62,11 @@ impl Drop for Connecting {
 
 /// What an acquire asks for.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish {
+pub(crate) struct AcquireRequest {
     pub(crate) site: SiteId,
-    pub(crate) beginning: Beginning,
+    pub(crate) params: CheckOutParams,
     /// `None` = the pool's own; zero = for ever.
     pub(crate) timeout: Option<Duration>,
-}
-
-/// A connection that was made; its place goes with it.
-pub(super) struct Made {
-    pub(super) object: Option<Object<Manager>>,
-    pub(super) place: Place,
 }
 
 /// What making a connection needs. It does not keep the pool: a pool that is dropped ends it.
@@ -119,8 +92,12 @@ impl Attempt {
     }
 }
 
-/// Makes a connection for a place. `None` if the deadline came first.
-pub(super) async fn make(attempt: Attempt, place: Place, deadline: Nanos) -> Option<Result<Made>> {
+/// Makes a connection for a place, which goes with it. `None` if the deadline came first.
+pub(super) async fn make(
+    attempt: Attempt,
+    mut place: WeakPlace,
+    deadline: Nanos,
+) -> Option<Result<WeakPlace>> {
     let _connecting = attempt.pool.upgrade().map(Connecting::begin);
     let mut pause = Duration::from_millis(20);
     loop {
@@ -131,15 +108,13 @@ pub(super) async fn make(attempt: Attempt, place: Place, deadline: Nanos) -> Opt
             return Some(Err(closed(&shared.name)));
         }
         let error = match made? {
-            Ok(conn) => match shared.made(conn, started) {
-                Some(object) => {
-                    // A timer of idle connections may have to be set.
-                    shared.detector.wake();
-                    return Some(Ok(Made { object, place }));
-                }
-                // An acquire has taken it before us, and needs none of its own any more: we still do.
-                None => continue,
-            },
+            Ok(connection) => {
+                shared.made(&connection, started);
+                place.fill(connection);
+                // A timer of idle connections may have to be set.
+                shared.detector.wake();
+                return Some(Ok(place));
+            }
             Err(e) => e,
         };
         count(&shared.detector.stats.create_errors);
@@ -161,19 +136,14 @@ impl Shared {
     #[inline]
     pub(crate) fn try_acquire(
         self: &Arc<Self>,
-        wish: &mut Wish,
+        request: &mut AcquireRequest,
         waited: Nanos,
     ) -> Result<Option<Connection>> {
         self.usable()?;
-        if !self.take_permit() {
-            return Ok(None);
-        }
-        match self.lend_idle(wish, waited) {
-            Some(connection) => self.unless_closed(connection).map(Some),
-            None => {
-                self.put_permit();
-                Ok(None)
-            }
+        let Some(place) = Place::take(self) else { return Ok(None) };
+        match self.lend_idle(place, request, waited) {
+            Ok(connection) => self.unless_closed(connection).map(Some),
+            Err(_place) => Ok(None),
         }
     }
 
@@ -188,117 +158,114 @@ impl Shared {
         if self.over.load(Ordering::SeqCst) { Err(closed(&self.name)) } else { Ok(connection) }
     }
 
-    /// Lends an idle connection, if there is one; the caller holds a permit, which goes with the connection.
-    pub(super) fn lend_idle(self: &Arc<Self>, wish: &mut Wish, waited: Nanos) -> Option<Connection> {
+    /// Lends the connection of a place, or an idle one for it. The place comes back if there is none.
+    #[inline]
+    fn lend_idle<'a>(
+        self: &Arc<Self>,
+        mut place: Place<'a>,
+        request: &mut AcquireRequest,
+        waited: Nanos,
+    ) -> Result<Connection, Place<'a>> {
         loop {
             let now = self.detector.now();
-            let object = self.pop(now)?;
-            if let Some(connection) = self.lend(object, wish, now, waited) {
-                return Some(connection);
+            let Some(connection) = place.idle_connection(now) else { return Err(place) };
+            if let Some(connection) = self.lend(connection, request, now, waited) {
+                place.keep();
+                return Ok(connection);
             }
         }
     }
 
     /// Lends this connection; `None` if its session died at this very moment.
-    pub(super) fn lend(
+    #[inline]
+    fn lend(
         self: &Arc<Self>,
-        mut object: Object<Manager>,
-        wish: &mut Wish,
+        connection: Conn,
+        request: &mut AcquireRequest,
         now: Nanos,
         waited: Nanos,
     ) -> Option<Connection> {
-        let Some(client) = object.client.take() else {
-            drop(Object::take(object));
-            return None;
-        };
-        let control = object.control.clone();
-        if control.uses_left.load(Ordering::Relaxed) != u64::MAX {
-            control.uses_left.fetch_sub(1, Ordering::Relaxed);
-        }
-        control.parked.lock().object = Some(object);
-        let mut beginning = wish.beginning.clone();
-        beginning.waited = waited;
-        let id = self.detector.begin(&control.slot, now, wish.site, beginning);
+        let session = &connection.session;
+        connection.record.used();
+        let mut params = request.params.clone();
+        params.waited = waited;
+        let id = self.detector.begin(&session.slot, now, request.site, params);
         // The session may have died in between; its task then saw a free slot. One of us sees the other.
-        if control.is_ended() && self.detector.lost(&control.slot) {
-            control.leave_pool_keeping_place();
-            self.removed(RemoveReason::Lost, control.slot.stamps.backend_pid());
+        if session.is_ended() && self.detector.lost(&session.slot) {
+            self.places.gone();
+            self.removed(RemoveReason::Lost, session.slot.stamps.backend_pid());
             return None;
         }
-        Some(Connection::new(client, control, id, self.clone()))
+        Some(Connection::new(connection, id, self.clone()))
     }
 
     /// A connection within the time-out: an idle one, one that comes back, or a new one.
-    pub(crate) async fn acquire(self: Arc<Self>, mut wish: Wish) -> Result<Connection> {
-        if let Some(connection) = self.try_acquire(&mut wish, 0)? {
+    pub(crate) async fn acquire(self: Arc<Self>, mut request: AcquireRequest) -> Result<Connection> {
+        if let Some(connection) = self.try_acquire(&mut request, 0)? {
             return Ok(connection);
         }
         // Counted first, looked at then: a close either counts this acquire, or is seen here.
         let _acquiring = Acquiring::begin(self.clone());
         self.usable()?;
-        self.acquire_slowly(wish).await
+        self.acquire_slowly(request).await
     }
 
     /// The same for a host, whose acquire begins with the call, not when its loop first looks at it: a close that comes
     /// in between serves it.
     pub(crate) fn acquire_now(
         self: Arc<Self>,
-        mut wish: Wish,
+        mut request: AcquireRequest,
     ) -> impl Future<Output = Result<Connection>> + Send + use<> {
         let acquiring = Acquiring::begin(self.clone());
         let usable = self.usable();
         async move {
             usable?;
             let _acquiring = acquiring;
-            if self.take_permit() {
-                match self.lend_idle(&mut wish, 0) {
-                    Some(connection) => return self.unless_over(connection),
-                    None => self.put_permit(),
-                }
+            if let Some(place) = Place::take(&self)
+                && let Ok(connection) = self.lend_idle(place, &mut request, 0)
+            {
+                return self.unless_over(connection);
             }
-            self.acquire_slowly(wish).await
+            self.acquire_slowly(request).await
         }
     }
 
-    async fn acquire_slowly(self: Arc<Self>, mut wish: Wish) -> Result<Connection> {
+    async fn acquire_slowly(self: Arc<Self>, mut request: AcquireRequest) -> Result<Connection> {
         let started = self.detector.now();
-        let timeout = wish.timeout.unwrap_or_else(|| self.options().acquire_timeout);
+        let timeout = request.timeout.unwrap_or_else(|| self.options().acquire_timeout);
         let deadline = if timeout.is_zero() { Nanos::MAX } else { started.saturating_add(nanos(timeout)) };
 
-        let place = if self.take_permit() {
-            Place::of(&self)
-        } else {
-            let mut waiting = Waiting::begin(&self);
-            let permit = self.timing.before(deadline, self.permits.acquire()).await;
-            match permit {
-                Some(Ok(permit)) => {
-                    permit.forget();
-                    waiting.served = true;
+        let place = match Place::take(&self) {
+            Some(place) => place,
+            None => {
+                let waiting = self.places.wait();
+                self.detector.waiting_began();
+                match self.timing.before(deadline, waiting).await {
+                    Some(Ok(())) => Place::of(&self),
+                    Some(Err(Closed)) => return Err(closed(&self.name)),
+                    None => return Err(self.exhausted(AcquirePhase::Wait, started, None)),
                 }
-                Some(Err(_)) => return Err(closed(&self.name)),
-                None => return Err(self.exhausted(AcquirePhase::Wait, started, None)),
             }
-            Place::of(&self)
         };
         let waited = |shared: &Shared| shared.detector.now().saturating_sub(started);
-        if let Some(connection) = self.lend_idle(&mut wish, waited(&self)) {
-            place.keep();
-            return self.unless_over(connection);
-        }
+        let mut place = match self.lend_idle(place, &mut request, waited(&self)) {
+            Ok(connection) => return self.unless_over(connection),
+            Err(place) => place,
+        };
 
         // One is on its way back and settles in a moment: that is cheaper, for us and the server, than a new one.
         if self.detector.returning() > 0 {
-            self.a_return(SETTLING).await;
-            if let Some(connection) = self.lend_idle(&mut wish, waited(&self)) {
-                place.keep();
-                return self.unless_over(connection);
-            }
+            self.wait_for_return(SETTLING).await;
+            place = match self.lend_idle(place, &mut request, waited(&self)) {
+                Ok(connection) => return self.unless_over(connection),
+                Err(place) => place,
+            };
         }
 
         // Made by a task on the pool's own runtime, so that the connection never belongs to that of the acquire.
         // If this acquire goes away, the connection becomes an idle one.
         let connecting_since = self.detector.now();
-        let making = self.runtime.spawn(make(self.attempt(), place, deadline));
+        let making = self.runtime.spawn(make(self.attempt(), place.into_weak(), deadline));
         let made = match self.timing.before(deadline, making).await {
             Some(Ok(made)) => made,
             Some(Err(join)) => {
@@ -310,19 +277,13 @@ impl Shared {
         let Some(made) = made else {
             return Err(self.exhausted(AcquirePhase::Connect, started, Some(connecting_since)));
         };
-        let Made { object, place } = made?;
-        let lent = match object {
-            Some(object) => self.lend(object, &mut wish, self.detector.now(), waited(&self)),
-            None => None,
-        };
-        let Some(connection) = lent else {
-            return Err(Error::new(
+        match self.lend_idle(made?.into_strong(&self), &mut request, waited(&self)) {
+            Ok(connection) => self.unless_over(connection),
+            Err(_place) => Err(Error::new(
                 ErrorCode::ConnectionLost,
                 format!("the new connection of pool {:?} ended before it could be lent", self.name),
-            ));
-        };
-        place.keep();
-        self.unless_over(connection)
+            )),
+        }
     }
 
     /// For making a connection, which does not keep the pool.
@@ -330,19 +291,14 @@ impl Shared {
         Attempt { pool: Arc::downgrade(self), timing: self.timing.clone() }
     }
 
-    /// A connection was made: hands it over. The outer `None` says that somebody else has taken it.
-    fn made(&self, conn: Conn, started: Instant) -> Option<Option<Object<Manager>>> {
+    /// A connection was made.
+    fn made(&self, connection: &Conn, started: Instant) {
+        self.places.opened();
         self.detector.stats.create_time.record_duration(started.elapsed());
         count(&self.detector.stats.created);
-        let backend_pid = conn.control.slot.stamps.backend_pid();
+        let backend_pid = connection.session.slot.stamps.backend_pid();
         self.detector.emit(EventData::Connect { backend_pid, took: started.elapsed() });
         *self.last_error.lock() = None;
-        let control = conn.control.clone();
-        let object = self.hand_over(conn);
-        if object.is_none() && !control.is_ended() {
-            return None;
-        }
-        Some(object)
     }
 
     #[cold]
@@ -359,12 +315,9 @@ impl Shared {
             names: self.options().names,
             phase,
             waited: span(started, now),
-            max_size: self.sizing.lock().max_size,
-            // The others: in this phase, the one that gives up still counts itself.
-            waiting: match phase {
-                AcquirePhase::Wait => self.detector.waiting.load(Ordering::SeqCst).saturating_sub(1),
-                AcquirePhase::Connect => self.detector.waiting.load(Ordering::SeqCst),
-            },
+            max_size: self.places.counts().max_size,
+            // The others: whoever gives up has left the queue.
+            waiting: self.detector.waiting.load(Ordering::SeqCst),
             ending: self.ending.load(Ordering::SeqCst),
             connecting_for: connecting_since.map_or(Duration::ZERO, |since| span(since, now)),
             leak_threshold: self.detector.policy().leak_threshold,

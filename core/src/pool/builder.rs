@@ -7,11 +7,9 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 
-use super::Pool;
-use super::names::NameClaim;
-use super::revoke::Closer;
+use super::handle::Pool;
+use super::name::NameClaim;
 use super::shared::Shared;
-use super::tls::Tls;
 use crate::alert::dispatch::Outbox;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{
@@ -20,6 +18,8 @@ use crate::config::{
 };
 use crate::detect::Detector;
 use crate::error::{Error, ErrorCode, Result};
+use crate::net::tls::Tls;
+use crate::session::closer::Closer;
 
 /// Makes a [`Pool`]. Every option has its default (README, "Options"); contradictions are found by
 /// [`build`](PoolBuilder::build).
@@ -51,6 +51,13 @@ macro_rules! options {
             }
         )+
     };
+}
+
+impl Pool {
+    /// A builder with every option at its default.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
+    }
 }
 
 impl PoolBuilder {
@@ -202,8 +209,8 @@ impl PoolBuilder {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let outbox = Outbox::new()?;
         let detector = Detector::start(name.name().clone(), policy, clock, outbox.clone())?;
-        let closer = Closer::shared()?;
-        Ok(Pool::of(Shared::new(name, options, target, detector, outbox, runtime, closer)?))
+        let closer = Closer::shared(|| Ok(Outbox::new()?))?;
+        Ok(Pool::of(Shared::new(name, options, target, detector, outbox, runtime, closer)))
     }
 }
 

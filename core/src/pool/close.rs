@@ -25,7 +25,7 @@ impl Shared {
         if self.over.swap(true, Ordering::SeqCst) {
             return;
         }
-        self.permits.close();
+        self.places.close();
         self.timing.changed.notify_waiters();
         self.remove_idle(RemoveReason::PoolClosed, |_| true);
     }
@@ -98,9 +98,6 @@ impl Shared {
                 let changed = self.timing.changed.notified();
                 let mut changed = pin!(changed);
                 changed.as_mut().enable();
-                for conn in self.idle.manager().take_made() {
-                    self.discard(conn, RemoveReason::PoolClosed);
-                }
                 self.remove_idle(RemoveReason::PoolClosed, |_| true);
                 if self.detector.now() >= deadline {
                     self.detector.give_up_returns();

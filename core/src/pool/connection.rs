@@ -1,26 +1,28 @@
 //! The handle: a connection in the hands of one caller, from acquire to release.
 
 use std::fmt;
-use std::future::Future;
 use std::mem;
-use std::ops::{ControlFlow, Deref, DerefMut};
-use std::pin::pin;
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::Wake;
 
 use deadpool_postgres::{ClientWrapper, Transaction, TransactionBuilder};
+use tokio::runtime::Handle;
 
-use super::control::{BoxedClient, Control};
-use super::failure::{FORCE_RELEASED, Phase, server_error};
 use super::identity;
-use super::notifications::Notifications;
-use super::shared::Shared;
-use super::tombstone;
-use crate::config::Reset;
+use super::record::Record;
+use super::shared::{Conn, Shared};
+use crate::config::{Reset, StatementCache};
 use crate::detect::checkout::{CheckoutId, Flags, State, TransactionStatus, Word};
 use crate::detect::event::{RemoveReason, Revocation};
 use crate::error::{Error, ErrorCode, Result};
+use crate::net::error::{FORCE_RELEASED, Phase, server_error};
+use crate::session::exchange::Exchange;
+use crate::session::fence::{self, force_released, refused, sent_and_force_released};
+use crate::session::notifications::Notifications;
+use crate::session::owner::{BoxedClient, Owner};
+use crate::session::state::SessionState;
 
 /// A connection, lent to you until it is dropped or released.
 ///
@@ -43,19 +45,17 @@ pub struct Connection {
     client: Option<BoxedClient>,
     /// It was dereferenced mutably: another client may be inside.
     exposed: bool,
-    control: Arc<Control>,
+    session: Arc<SessionState>,
+    record: Arc<Record<Shared>>,
     id: CheckoutId,
     shared: Arc<Shared>,
 }
 
 impl Connection {
-    pub(super) fn new(
-        client: BoxedClient,
-        control: Arc<Control>,
-        id: CheckoutId,
-        shared: Arc<Shared>,
-    ) -> Connection {
-        Connection { client: Some(client), exposed: false, control, id, shared }
+    #[inline]
+    pub(super) fn new(connection: Conn, id: CheckoutId, shared: Arc<Shared>) -> Connection {
+        let Conn { client, session, record } = connection;
+        Connection { client: Some(client), exposed: false, session, record, id, shared }
     }
 
     /// The id of this checkout.
@@ -65,12 +65,12 @@ impl Connection {
 
     /// The server's process, as in `pg_stat_activity.pid`.
     pub fn backend_pid(&self) -> Option<u32> {
-        self.control.slot.stamps.backend_pid()
+        self.session.slot.stamps.backend_pid()
     }
 
     /// Why the connection was taken away from this handle; `None` as long as it was not.
     pub fn revocation(&self) -> Option<Arc<Revocation>> {
-        self.control.revocation.get().cloned()
+        self.session.revocation.get().cloned()
     }
 
     /// Begins a transaction, as [`ClientWrapper::transaction`] does: `commit` of one that has failed is tokio-postgres's,
@@ -96,14 +96,14 @@ impl Connection {
 
     /// True if the client inside is certainly that of this session.
     fn is_intact(&self, client: &ClientWrapper) -> bool {
-        let mine = self.control.key();
+        let mine = self.session.key();
         !self.exposed || (mine != (0, 0) && identity::key(client) == Some(mine))
     }
 
     /// For hosts: no statement is under way, and [`transaction_status`](Connection::transaction_status) is not about to
     /// change. False while the answer to a request that was given up is still read and thrown away.
     pub fn is_settled(&self) -> bool {
-        self.control.is_settled()
+        self.session.is_settled()
     }
 
     /// An error of this connection's client as one of ours: a use after a force release becomes
@@ -115,7 +115,7 @@ impl Connection {
                 Some(e) if e.code().code() == FORCE_RELEASED => refused(&revocation, e.message().to_owned()),
                 Some(_) | None => sent_and_force_released(&revocation),
             },
-            None => server_error(error, &self.control.peer.to_string(), Phase::InUse),
+            None => server_error(error, &self.session.peer.to_string(), Phase::InUse),
         }
     }
 
@@ -133,7 +133,7 @@ impl Connection {
     /// The same for later and elsewhere: it does nothing once this checkout has ended, and does not keep it from
     /// ending (the pool stays alive as long as the handle does).
     pub fn cancel_handle(&self) -> CancelHandle {
-        CancelHandle { control: self.control.clone(), id: self.id, shared: self.shared.clone() }
+        CancelHandle { session: self.session.clone(), id: self.id, shared: self.shared.clone() }
     }
 
     /// The notifications that arrive on this connection from now on, for the channels that it `LISTEN`s to. Who asks
@@ -142,10 +142,10 @@ impl Connection {
     /// Before the connection is lent again, it listens to nothing. What a function has listened to that was called by a query,
     /// and that no notification has come from, is not seen: then the next holder may hear of it once.
     pub fn notifications(&self) -> Notifications {
-        let notifications = self.control.listeners.add(self.id.generation());
+        let notifications = self.session.listeners.add(self.id.generation());
         // The end of the session lets all of them go, and looks at them after it is one.
-        if self.control.is_ended() {
-            self.control.listeners.let_go();
+        if self.session.is_ended() {
+            self.session.listeners.let_go();
         }
         notifications
     }
@@ -167,88 +167,76 @@ impl Connection {
         self.give_back(broken)
     }
 
-    /// For hosts whose threads block: waits for a future that asks something of this connection, reading and writing
-    /// its socket on the calling thread. Every [`SLICE`](crate::host::SLICE), `give_up` is asked; once it says true, the
-    /// future is dropped, and there is no output.
-    pub fn drive<F: Future>(&self, future: F, mut give_up: impl FnMut() -> bool) -> Option<F::Output> {
-        let mut future = pin!(future);
-        if self.shared.process.is_current()
-            && let Some(wheel) = self.control.wheel()
-            && let ControlFlow::Break(output) = wheel.drive(&self.control, future.as_mut(), &mut give_up)
-        {
-            return output;
-        }
-        crate::host::wait(&self.shared.runtime, future, give_up)
-    }
-
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    pub(super) fn control(&self) -> &Arc<Control> {
-        &self.control
+    /// The runtime that the connection lives on.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.shared.runtime
+    }
+
+    pub(crate) fn session_state(&self) -> &Arc<SessionState> {
+        &self.session
     }
 
     fn give_back(&mut self, broken: bool) -> Result<()> {
         let Some(client) = self.client.take() else { return Ok(()) };
-        let control = self.control.clone();
+        let session = &self.session;
         if !self.shared.process.is_current() {
             // The session is the parent's, and so are the locks: touch neither.
-            mem::forget((client, control));
+            mem::forget((client, session.clone(), self.record.clone()));
             return self.shared.process.check(&self.shared.name);
         }
-        self.control.listeners.let_go();
+        session.listeners.let_go();
         let detector = &self.shared.detector;
         let now = detector.now();
         if !self.is_intact(&client) {
             return self.give_back_another(client);
         }
         let mut client = Some(client);
-        let outcome = if control.is_ended() || client.as_ref().is_some_and(|c| c.is_closed()) {
-            detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
-                control.leave_pool();
-                control.removed(RemoveReason::Lost);
-            })
+        let outcome = if session.is_ended() || client.as_ref().is_some_and(|c| c.is_closed()) {
+            detector
+                .release(&session.slot, self.id, State::Ended, now)
+                .map(|()| self.record.left(session, RemoveReason::Lost))
         } else if broken || self.shared.is_over() {
-            detector.release(&control.slot, self.id, State::Ended, now).map(|()| {
-                control.leave_pool();
-                control.end_session();
+            detector.release(&session.slot, self.id, State::Ended, now).map(|()| {
                 if broken {
+                    self.record.left(session, RemoveReason::Broken);
+                    session.end_session();
                     drop(client.take());
-                    control.removed(RemoveReason::Broken);
                 } else {
-                    control.parked.lock().client = client.take();
-                    control.removed(RemoveReason::PoolClosed);
+                    self.record.left(session, RemoveReason::PoolClosed);
+                    session.end_session();
+                    *session.client.lock() = client.take();
                 }
             })
-        } else if control.settles()
-            && control.seen().status() == TransactionStatus::Idle
-            && !control.traffic().may_hear()
-            && !control.doubtful_cancel.load(Ordering::SeqCst)
+        } else if session.settles()
+            && session.seen().status() == TransactionStatus::Idle
+            && !session.traffic().may_hear()
+            && !session.doubtful_cancel.load(Ordering::SeqCst)
             && self.shared.reset != Reset::Session
         {
-            detector.release(&control.slot, self.id, State::Free, now).map(|()| {
-                if control.is_being_cancelled() {
-                    self.wait_for_cancel(client.take());
-                    return;
+            detector.release(&session.slot, self.id, State::Free, now).map(|()| {
+                let Some(client) = client.take() else { return };
+                if session.is_being_cancelled() {
+                    return self.wait_for_cancel(client);
                 }
-                // Free, but in nobody's reach before the object is back in deadpool.
-                let object = control.parked.lock().object.take();
-                if let Some(object) = control.reunite(object, client.take(), now) {
-                    self.shared.take_back(object, now);
-                }
+                // Free, but in nobody's reach before it is among the idle ones.
+                let (session, record) = (session.clone(), self.record.clone());
+                self.shared.take_back(Conn { client, session, record }, now);
             })
         } else {
-            // The client goes into the slot before `returning` is published: the task may act on it at once.
-            control.parked.lock().client = client.take();
-            let outcome = detector.release(&control.slot, self.id, State::Returning, now).map(|()| {
-                control.task.wake_by_ref();
-                if control.is_ended() {
-                    control.end_unsettled_return();
+            // The client goes into the session before `returning` is published: the task may act on it at once.
+            *session.client.lock() = client.take();
+            let outcome = detector.release(&session.slot, self.id, State::Returning, now).map(|()| {
+                session.task.wake_by_ref();
+                if session.is_ended() {
+                    session.end_unsettled_return();
                 }
             });
             if outcome.is_err() {
-                client = control.parked.lock().client.take();
+                client = session.client.lock().take();
             }
             outcome
         };
@@ -263,11 +251,10 @@ impl Connection {
     /// client, and so does that of the client.
     #[cold]
     fn give_back_another(&self, client: BoxedClient) -> Result<()> {
-        let (control, detector) = (&self.control, &self.shared.detector);
-        let outcome = detector.release(&control.slot, self.id, State::Ended, detector.now()).map(|()| {
-            control.leave_pool();
-            control.end_session();
-            control.removed(RemoveReason::Broken);
+        let (session, detector) = (&self.session, &self.shared.detector);
+        let outcome = detector.release(&session.slot, self.id, State::Ended, detector.now()).map(|()| {
+            self.record.left(session, RemoveReason::Broken);
+            session.end_session();
         });
         drop(client);
         outcome.or_else(|word| self.late_release(word))
@@ -277,13 +264,13 @@ impl Connection {
     /// way. (This side ends the checkout and then looks for cancels; the other one announces its cancel and then
     /// looks at the checkout: one of them sees the other.) The connection's task waits for it.
     #[cold]
-    fn wait_for_cancel(&self, client: Option<BoxedClient>) {
-        let control = &self.control;
-        control.parked.lock().client = client;
-        self.shared.detector.take_release_back(&control.slot, self.id);
-        control.task.wake_by_ref();
-        if control.is_ended() {
-            control.end_unsettled_return();
+    fn wait_for_cancel(&self, client: BoxedClient) {
+        let session = &self.session;
+        *session.client.lock() = Some(client);
+        self.shared.detector.take_release_back(&session.slot, self.id);
+        session.task.wake_by_ref();
+        if session.is_ended() {
+            session.end_unsettled_return();
         }
     }
 
@@ -295,34 +282,15 @@ impl Connection {
         }
         // Whoever revoked it sets the fence right after winning the state; it may have been put to sleep in between.
         for _ in 0..1_000_000 {
-            if let Some(revocation) = self.control.revocation.get() {
-                self.control.end_session();
-                tombstone::late_release(&self.shared.detector, revocation.clone());
+            if let Some(revocation) = self.session.revocation.get() {
+                self.session.end_session();
+                fence::late_release(&self.shared.detector, revocation.clone());
                 return Err(force_released(revocation));
             }
             std::thread::yield_now();
         }
         Ok(())
     }
-}
-
-/// For what was not a statement: a release, a cancel.
-pub(super) fn force_released(revocation: &Revocation) -> Error {
-    refused(revocation, revocation.to_string())
-}
-
-/// For a statement that had been sent when the connection was taken away.
-pub(super) fn sent_and_force_released(revocation: &Revocation) -> Error {
-    refused(revocation, tombstone::told(revocation, tombstone::Sent::Maybe))
-}
-
-/// For a statement that was not sent.
-pub(super) fn not_sent_and_force_released(revocation: &Revocation) -> Error {
-    refused(revocation, tombstone::told(revocation, tombstone::Sent::No))
-}
-
-fn refused(revocation: &Revocation, text: String) -> Error {
-    Error::new(ErrorCode::ForceReleased, text).with_sqlstate(FORCE_RELEASED).with_source(revocation.clone())
 }
 
 impl Deref for Connection {
@@ -369,7 +337,7 @@ impl fmt::Debug for Connection {
 /// Cancels what one checkout runs, from anywhere. See [`Connection::cancel_handle`].
 #[derive(Clone)]
 pub struct CancelHandle {
-    control: Arc<Control>,
+    session: Arc<SessionState>,
     id: CheckoutId,
     shared: Arc<Shared>,
 }
@@ -381,11 +349,11 @@ impl CancelHandle {
     /// `Forked`; `ForceReleased`, `ConnectionLost` or `AlreadyReleased` if the checkout has ended.
     pub fn cancel(&self) -> Result<()> {
         self.shared.process.check(&self.shared.name)?;
-        let word = self.control.slot.word();
+        let word = self.session.slot.word();
         if word.generation != self.id.generation() || word.state != State::Held {
-            return Err(match self.control.revocation.get() {
+            return Err(match self.session.revocation.get() {
                 Some(revocation) if revocation.checkout == self.id => force_released(revocation),
-                Some(_) | None if self.control.is_ended() => Error::new(
+                Some(_) | None if self.session.is_ended() => Error::new(
                     ErrorCode::ConnectionLost,
                     format!("the session of checkout {} has ended", self.id),
                 ),
@@ -396,11 +364,14 @@ impl CancelHandle {
             });
         }
         // Sent all the same, it would arrive late and hit the next statement.
-        if self.control.is_settled() {
+        if self.session.is_settled() {
             return Ok(());
         }
-        if let Some(closer) = self.shared.closer() {
-            closer.cancel(self.control.clone(), self.id);
+        if let Some(closer) = self.shared.closer()
+            && self.session.ask_for_cancel()
+            && !closer.run(self.session.clone().cancel(self.id, closer.lines().clone()))
+        {
+            self.session.give_up_cancel();
         }
         Ok(())
     }
@@ -409,5 +380,95 @@ impl CancelHandle {
 impl fmt::Debug for CancelHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("CancelHandle").field(&self.id).finish()
+    }
+}
+
+/// One session with the server, from its beginning to its end, through all its checkouts. It keeps nothing alive.
+///
+/// ```no_run
+/// # async fn f(pool: leakpool::Pool) -> leakpool::Result<()> {
+/// let first = pool.acquire().await?;
+/// let session = first.session();
+/// drop(first);
+/// let second = pool.acquire().await?;
+/// println!("the same again: {}", session.is_of(&second));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Session(Weak<SessionState>);
+
+impl Connection {
+    /// The raw exchange on this connection. See [`exchange`](crate::exchange).
+    pub fn exchange(&self) -> Exchange<'_> {
+        Exchange::new(&self.session, self.id, self.names_statements())
+    }
+
+    /// The current value of a parameter that the server reports: `TimeZone`, `client_encoding`, `server_version`,
+    /// `DateStyle`, `IntervalStyle`, `standard_conforming_strings`, … (PostgreSQL manual, "Asynchronous Operations");
+    /// `None` for those that it does not report. As of the last answer that was read from the socket.
+    pub fn parameter(&self, name: &str) -> Option<Arc<str>> {
+        self.session.parameters.lock().get(name).cloned()
+    }
+
+    /// The transaction status after the last answer that was read from the socket.
+    pub fn transaction_status(&self) -> TransactionStatus {
+        self.session.traffic().transaction
+    }
+
+    /// True while a cancel that this connection's holder asked for has not reached the server yet. Until then it may
+    /// hit the next statement; a host that cancels the rest of a result waits for it before it sends anything else.
+    pub fn is_being_cancelled(&self) -> bool {
+        self.session_state().is_being_cancelled()
+    }
+
+    /// For hosts: the session behind this checkout.
+    pub fn session(&self) -> Session {
+        Session(Arc::downgrade(self.session_state()))
+    }
+
+    /// True if repeated SQL is kept prepared under a name: the option `statement_cache`, unless a pooler stands between.
+    pub fn names_statements(&self) -> bool {
+        match self.shared().options().statement_cache {
+            StatementCache::On => true,
+            StatementCache::Off => false,
+            StatementCache::Auto => !self.session_state().behind_pooler.load(Ordering::Acquire),
+        }
+    }
+
+    /// For hosts: the holder called something on this connection that moves no byte of its own: a row written into a
+    /// buffer, the next row of a result that is here already. It counts as a use.
+    pub fn touch(&self) {
+        self.session_state().slot.stamps.used(self.shared().detector.now());
+    }
+
+    /// For hosts with finalizers: the handle was shown to be unreachable. The checkout is reported as leaked, whatever
+    /// its age, and taken back; if it had been taken back before, nothing is told, since nobody releases it late.
+    pub fn abandon(self) {
+        let detector = &self.shared().detector;
+        let _ = detector.prove(self.id());
+        if let Some(revocation) = self.session_state().revocation.get() {
+            revocation.abandon();
+        }
+    }
+}
+
+impl Session {
+    /// True if this connection is a checkout of this session.
+    pub fn is_of(&self, connection: &Connection) -> bool {
+        // As long as this reference exists, the address is given to nobody else.
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(connection.session_state()))
+    }
+
+    /// True once the session has ended, or has left the pool to be ended.
+    pub fn has_ended(&self) -> bool {
+        self.0.upgrade().is_none_or(|session| {
+            session.is_ended() || session.closing.load(Ordering::SeqCst) || session.revocation.get().is_some()
+        })
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("has_ended", &self.has_ended()).finish()
     }
 }

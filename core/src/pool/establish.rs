@@ -8,27 +8,28 @@ use tokio::task::JoinHandle;
 use tokio_postgres::tls::TlsConnect;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::connect::{self, Establish, NotMade, Transport};
-use super::control::{Control, Lease};
-use super::driver::{Driver, WireConnection};
-use super::manager::Conn;
-use super::shared::Shared;
-use super::stream::Stream;
-use super::wheel::Wheel;
-use super::wire::Observed;
+use super::record::Record;
+use super::shared::{Conn, Shared};
 use crate::clock::{Nanos, nanos};
 use crate::config::{ConnectConfig, StatementCache};
 use crate::error::{Error, ErrorCode, Result};
+use crate::net::connect::{self, Connected, Establish, NotMade};
+use crate::net::socket::Transport;
+use crate::session::driver::{Driver, WireConnection};
+use crate::session::owner::Owner;
+use crate::session::poller::Poller;
+use crate::session::state::{Lease, SessionState};
+use crate::session::wire::Observed;
 
 /// Hands the stream through: it is encrypted already, or is not going to be.
 struct PassThrough;
 
-impl TlsConnect<Observed<Stream>> for PassThrough {
-    type Stream = Observed<Stream>;
+impl TlsConnect<Observed<Transport>> for PassThrough {
+    type Stream = Observed<Transport>;
     type Error = std::convert::Infallible;
-    type Future = std::future::Ready<Result<Observed<Stream>, std::convert::Infallible>>;
+    type Future = std::future::Ready<Result<Observed<Transport>, std::convert::Infallible>>;
 
-    fn connect(self, stream: Observed<Stream>) -> Self::Future {
+    fn connect(self, stream: Observed<Transport>) -> Self::Future {
         std::future::ready(Ok(stream))
     }
 }
@@ -41,23 +42,25 @@ pub(super) struct Making {
     expires_at: Nanos,
 }
 
-/// A session whose task runs. Dropped before it is [taken](Session::take), it is a lost attempt: its task is aborted, and
-/// with it go socket and slot, whatever the server still owes it.
-pub(super) struct Session {
+/// A session whose task runs. Dropped before it is [taken](Attempted::take), it is a lost attempt: its task is aborted,
+/// and with it go socket and slot, whatever the server still owes it.
+pub(super) struct Attempted {
     parts: Option<(Client, JoinHandle<()>)>,
-    control: Arc<Control>,
+    session: Arc<SessionState>,
+    record: Arc<Record<Shared>>,
 }
 
-impl Session {
+impl Attempted {
     /// The winner: from here on, the session is the pool's.
     fn take(mut self) -> Option<Conn> {
         let (client, task) = self.parts.take()?;
-        self.control.admit();
-        Some(Conn { client: Some(Box::new(ClientWrapper::new(client, task))), control: self.control.clone() })
+        self.record.admit();
+        let client = Box::new(ClientWrapper::new(client, task));
+        Some(Conn { client, session: self.session.clone(), record: self.record.clone() })
     }
 }
 
-impl Drop for Session {
+impl Drop for Attempted {
     fn drop(&mut self) {
         if let Some((_, task)) = self.parts.take() {
             task.abort();
@@ -66,27 +69,31 @@ impl Drop for Session {
 }
 
 impl Establish for Making {
-    type Session = Session;
+    type Session = Attempted;
 
     async fn establish(
         &self,
-        transport: Transport,
+        transport: Connected,
         config: &tokio_postgres::Config,
-    ) -> Result<Session, NotMade> {
-        let Transport { stream, socket, peer, channel_binding } = transport;
+    ) -> Result<Attempted, NotMade> {
+        let Connected { stream, socket, peer, channel_binding } = transport;
         let shared = self.shared()?;
         let slot = Lease::claim(&shared.detector).map_err(NotMade::Ours)?;
-        let control = Control::new(&shared, slot, peer, stream.socket(), socket, self.expires_at);
+        let record = shared.record(self.expires_at);
+        let owner: Arc<dyn Owner<SessionState>> = record.clone();
+        let behind_pooler = shared.is_behind_pooler();
+        let session = SessionState::new(owner, slot, peer, stream.socket(), socket, behind_pooler);
         drop(shared);
-        let observed = Observed::new(stream, control.clone(), channel_binding);
+        let observed = Observed::new(stream, session.clone(), channel_binding);
         let (client, connection): (Client, WireConnection) =
             config.connect_raw(observed, PassThrough).await?;
         // Only now: an attempt that fails never has a task, and a close does not wait for it.
         let shared = self.shared()?;
-        control.task_began(&shared);
-        let task =
-            shared.runtime.spawn(Wheel::begin(Driver::new(connection, control.clone()), control.clone()));
-        let session = Session { parts: Some((client, task)), control };
+        record.task_began();
+        shared.tasks.fetch_add(1, Ordering::SeqCst);
+        let driver = Driver::new(connection, session.clone());
+        let task = shared.runtime.spawn(Poller::begin(driver, session.clone()));
+        let session = Attempted { parts: Some((client, task)), session, record };
         if shared.options().statement_cache != StatementCache::On {
             drop(shared);
             self.look_for_pooler(&session).await?;
@@ -94,7 +101,7 @@ impl Establish for Making {
         Ok(session)
     }
 
-    async fn query_value(&self, session: &mut Session, sql: &str) -> Result<String, tokio_postgres::Error> {
+    async fn query_value(&self, session: &mut Attempted, sql: &str) -> Result<String, tokio_postgres::Error> {
         let Some((client, _)) = &session.parts else { return Ok(String::new()) };
         let answer = client.simple_query(sql).await?;
         let value = answer.iter().find_map(|message| match message {
@@ -107,9 +114,9 @@ impl Establish for Making {
 
 impl Making {
     /// A pooler gives its clients keys of its own making: the process that answers is not the one that was told.
-    async fn look_for_pooler(&self, session: &Session) -> Result<(), NotMade> {
+    async fn look_for_pooler(&self, session: &Attempted) -> Result<(), NotMade> {
         let Some((client, _)) = &session.parts else { return Ok(()) };
-        let (told, _) = session.control.key();
+        let (told, _) = session.session.key();
         let between = match client.simple_query("SELECT pg_catalog.pg_backend_pid()").await {
             Ok(answer) => !answer.iter().any(|message| {
                 matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some(told.to_string().as_str()))
@@ -119,9 +126,9 @@ impl Making {
             Err(e) => return Err(e.into()),
         };
         if between {
-            session.control.behind_pooler.store(true, Ordering::Release);
+            session.session.behind_pooler.store(true, Ordering::Release);
             if let Ok(shared) = self.shared() {
-                shared.found_pooler(&session.control.peer);
+                shared.found_pooler(&session.session.peer);
             }
         }
         Ok(())

@@ -1,28 +1,21 @@
 //! What all clones of a pool, its connections and its tasks share: places, idle connections, time. What is done with
-//! them is in `acquire.rs`, `upkeep.rs` and `close.rs`.
+//! them is in `acquire.rs`, `maintenance.rs` and `close.rs`.
 //!
-//! **Places.** A semaphore of ours admits as many as `max_size`; whoever holds a permit may take an idle
-//! connection or make one. A permit is given back when the connection's place is free again: by the return, by
-//! the revoke, by the loss, each exactly once, because only the winner of the slot's state takes the object that
-//! goes with it. deadpool keeps the idle connections; it is never asked to wait, to create or to shrink.
+//! **Places.** Whoever has a [`Place`] may take an idle connection or make one (`places.rs`). It is free again when the
+//! checkout has come back settled, was revoked, or has lost its session: each exactly once, because only the winner of
+//! the slot's state says so.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use deadpool::managed::{self, Object, Timeouts};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
-use super::connect::Peer;
-use super::control::Control;
-use super::manager::{Conn, Manager};
+use super::places::{Places, Take};
+use super::record::{self, Record};
 use super::refill::Refill;
-use super::revoke::{Closer, Ending};
 use super::timing::Timing;
 use crate::alert::dispatch::Outbox;
 use crate::clock::{Nanos, nanos};
@@ -31,10 +24,18 @@ use crate::detect::Detector;
 use crate::detect::event::{EventData, RemoveReason};
 use crate::detect::stats::count;
 use crate::error::{Error, ErrorCode, Result};
+use crate::net::connect::Peer;
 use crate::process::Process;
+use crate::session::closer::Closer;
+
+/// One connection of this pool.
+pub(super) type Conn = record::Conn<Shared>;
+
+/// How long an idle session may take to say Terminate. It is two system calls, unless its server or network stands still.
+const TERMINATE_LIMIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
-    /// Itself, for what upkeep starts.
+    /// Itself, for what maintenance starts.
     pub(super) me: Weak<Shared>,
     pub(crate) name: Arc<str>,
     pub(crate) options: RwLock<Arc<PoolOptions>>,
@@ -43,12 +44,7 @@ pub(crate) struct Shared {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) runtime: Handle,
     pub(crate) process: Process,
-    pub(super) idle: managed::Pool<Manager>,
-    pub(super) permits: Semaphore,
-    pub(super) sizing: Mutex<Sizing>,
-    /// Permits to swallow as they come back, after the pool was made smaller while they were out. Grows under
-    /// `sizing` only.
-    pub(super) debt: AtomicUsize,
+    pub(super) places: Places<Conn>,
     /// What a return does; does not change while the pool lives.
     pub(crate) reset: Reset,
     pub(super) timing: Timing,
@@ -65,9 +61,9 @@ pub(crate) struct Shared {
     pub(super) acquiring: AtomicUsize,
     /// The last failure to connect, and when.
     pub(super) last_error: Mutex<Option<(Arc<Error>, Nanos)>>,
-    /// Told when a connection has come back while somebody waits for one that settles.
+    /// Notified when a connection has come back while an acquire waits for one that settles.
     pub(super) returned: Notify,
-    pub(super) settle_waiters: AtomicUsize,
+    pub(super) return_waiters: AtomicUsize,
     /// How often the pool was drained.
     pub(super) drains: AtomicU64,
     /// A pooler was found to stand between: from then on nothing is named.
@@ -75,36 +71,95 @@ pub(crate) struct Shared {
     pub(super) warming: AtomicBool,
     /// Held for a look at the time.
     pub(super) refill: Mutex<Refill>,
-    /// Held while a new connection goes through the mailbox, so that nobody else who makes one takes it out.
-    handing_over: Mutex<()>,
-    pub(crate) _name_claim: super::names::NameClaim,
+    pub(crate) _name_claim: super::name::NameClaim,
 }
 
-/// Held for a few additions.
-pub(super) struct Sizing {
-    pub(super) max_size: usize,
-    /// The most that deadpool was ever told; it is only ever told more (its `resize` loses count downwards).
-    pub(super) told: usize,
+/// A place in the pool, with its connection if it has one. Dropped, the place is free, and the connection idle.
+pub(super) struct Place<'a> {
+    pool: &'a Arc<Shared>,
+    /// False once the place belongs to a checkout.
+    taken: bool,
+    connection: Option<Conn>,
 }
 
-/// A place in the pool while a connection is being made for it.
-pub(crate) struct Place(Option<Weak<Shared>>);
-
-impl Place {
-    /// For whoever holds a permit: it goes with the place.
-    pub(super) fn of(shared: &Arc<Shared>) -> Place {
-        Place(Some(Arc::downgrade(shared)))
+impl<'a> Place<'a> {
+    /// A place and an idle connection for it, if there are.
+    #[inline]
+    pub(super) fn take(pool: &'a Arc<Shared>) -> Option<Place<'a>> {
+        match pool.places.take() {
+            Take::Connection(connection) => Some(Place { pool, taken: true, connection: Some(connection) }),
+            Take::Place => Some(Place { pool, taken: true, connection: None }),
+            Take::Nothing => None,
+        }
     }
 
+    /// For whoever was given one.
+    pub(super) fn of(pool: &'a Arc<Shared>) -> Place<'a> {
+        Place { pool, taken: true, connection: None }
+    }
+
+    /// The connection in it, or an idle one. Those that may not be lent any more leave.
+    #[inline]
+    pub(super) fn idle_connection(&mut self, now: Nanos) -> Option<Conn> {
+        loop {
+            let connection = self.connection.take().or_else(|| self.pool.places.pop())?;
+            connection.session.probe();
+            match self.pool.unusable_reason(&connection, now) {
+                None => return Some(connection),
+                Some(reason) => {
+                    self.pool.places.gone();
+                    self.pool.discard(connection, reason);
+                }
+            }
+        }
+    }
+
+    /// It is a checkout's from here on, whose end frees it.
+    #[inline]
     pub(super) fn keep(mut self) {
-        self.0 = None;
+        self.taken = false;
+    }
+
+    /// The same place for a task, which does not keep the pool.
+    pub(super) fn into_weak(mut self) -> WeakPlace {
+        self.taken = false;
+        WeakPlace { pool: Arc::downgrade(self.pool), taken: true, connection: self.connection.take() }
     }
 }
 
-impl Drop for Place {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.take().and_then(|weak| weak.upgrade()) {
-            shared.put_permit();
+        if self.taken {
+            self.pool.give_up_place(self.connection.take());
+        }
+    }
+}
+
+/// A place as a task has it that makes a connection for it; it goes with the pool.
+pub(super) struct WeakPlace {
+    pool: Weak<Shared>,
+    taken: bool,
+    connection: Option<Conn>,
+}
+
+impl WeakPlace {
+    /// A connection was made for it.
+    pub(super) fn fill(&mut self, connection: Conn) {
+        self.connection = Some(connection);
+    }
+
+    pub(super) fn into_strong(mut self, pool: &Arc<Shared>) -> Place<'_> {
+        self.taken = false;
+        Place { pool, taken: true, connection: self.connection.take() }
+    }
+}
+
+impl Drop for WeakPlace {
+    fn drop(&mut self) {
+        if self.taken
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.give_up_place(self.connection.take());
         }
     }
 }
@@ -112,23 +167,15 @@ impl Drop for Place {
 impl Shared {
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
-        name_claim: super::names::NameClaim,
+        name_claim: super::name::NameClaim,
         options: PoolOptions,
         target: ConnectConfig,
         detector: Arc<Detector>,
         outbox: Arc<Outbox>,
         runtime: Handle,
         closer: Arc<Closer>,
-    ) -> Result<Arc<Shared>> {
+    ) -> Arc<Shared> {
         let max_size = options.max_size;
-        let idle = managed::Pool::builder(Manager::default())
-            .config(managed::PoolConfig {
-                max_size,
-                queue_mode: managed::QueueMode::Lifo,
-                ..Default::default()
-            })
-            .build()
-            .map_err(|e| Error::new(ErrorCode::NoRuntime, e.to_string()))?;
         detector.capacity.store(max_size, Ordering::Relaxed);
         detector.reset_timeout.store(nanos(options.reset_timeout), Ordering::Relaxed);
         let timing = Timing::new(detector.clone(), closer, runtime.clone());
@@ -138,12 +185,9 @@ impl Shared {
             target: Arc::new(target),
             runtime,
             process: Process::current(),
-            idle,
-            permits: Semaphore::new(max_size),
-            debt: AtomicUsize::new(0),
+            places: Places::new(max_size, detector.waiting.clone()),
             reset: options.reset,
             options: RwLock::new(Arc::new(options)),
-            sizing: Mutex::new(Sizing { max_size, told: max_size }),
             timing,
             ending: Arc::default(),
             connecting: AtomicUsize::new(0),
@@ -153,19 +197,18 @@ impl Shared {
             acquiring: AtomicUsize::new(0),
             last_error: Mutex::new(None),
             returned: Notify::new(),
-            settle_waiters: AtomicUsize::new(0),
+            return_waiters: AtomicUsize::new(0),
             drains: AtomicU64::new(0),
             behind_pooler: AtomicBool::new(false),
             warming: AtomicBool::new(false),
             refill: Mutex::default(),
-            handing_over: Mutex::new(()),
             detector,
             outbox,
             _name_claim: name_claim,
         });
         let weak: Weak<Shared> = Arc::downgrade(&shared);
         shared.detector.set_upkeep(weak);
-        Ok(shared)
+        shared
     }
 
     pub(crate) fn options(&self) -> Arc<PoolOptions> {
@@ -205,41 +248,37 @@ impl Shared {
 
     // ---- places ------------------------------------------------------------------------------------------
 
-    /// A place is free again.
-    pub(crate) fn put_permit(&self) {
-        if !self.repay() {
-            self.free_place();
-        }
+    /// A place is free again; `connection_gone` if it had a connection, which has left the pool.
+    pub(crate) fn free_place(&self, connection_gone: bool) {
+        self.places.free(connection_gone);
         if self.is_closed() {
             self.timing.changed.notify_waiters();
         }
     }
 
-    fn free_place(&self) {
-        // Counted first: the one who waits may have it, and be gone, the moment it is free.
-        self.detector.place_freed();
-        self.permits.add_permits(1);
-    }
-
-    /// True if this place is one too many since the pool was made smaller: it is gone for good.
-    #[inline]
-    pub(super) fn repay(&self) -> bool {
-        self.debt.load(Ordering::SeqCst) > 0
-            && self.debt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |debt| debt.checked_sub(1)).is_ok()
+    /// Whoever had it goes without: a connection in it becomes an idle one.
+    fn give_up_place(&self, connection: Option<Conn>) {
+        match connection {
+            Some(connection) => self.take_back(connection, self.detector.now()),
+            None => self.free_place(false),
+        }
     }
 
     /// A connection has come back and is clean: to be lent again, unless there is a reason against it.
-    pub(crate) fn take_back(&self, object: Object<Manager>, now: Nanos) {
-        if self.repay() {
-            self.discard(Object::take(object), RemoveReason::Resized);
-        } else {
-            match self.unfit(&object.control, now) {
-                None => drop(object),
-                Some(reason) => self.discard(Object::take(object), reason),
+    pub(crate) fn take_back(&self, connection: Conn, now: Nanos) {
+        match self.unusable_reason(&connection, now) {
+            None => {
+                connection.record.idle_since.store(now, Ordering::Relaxed);
+                if let Some(surplus) = self.places.put(connection) {
+                    self.discard(surplus, RemoveReason::Resized);
+                }
             }
-            self.free_place();
+            Some(reason) => {
+                self.places.free(true);
+                self.discard(connection, reason);
+            }
         }
-        if self.settle_waiters.load(Ordering::SeqCst) > 0 {
+        if self.return_waiters.load(Ordering::SeqCst) > 0 {
             self.returned.notify_waiters();
         }
         if self.is_closed() {
@@ -247,78 +286,28 @@ impl Shared {
         }
     }
 
-    pub(super) fn take_permit(&self) -> bool {
-        match self.permits.try_acquire() {
-            Ok(permit) => {
-                permit.forget();
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// An idle connection that may be lent, or one that was handed over; the caller holds a permit.
-    pub(super) fn pop(&self, now: Nanos) -> Option<Object<Manager>> {
-        const NOW: Timeouts = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
-        loop {
-            // Completes in its first poll: the wait is zero, and creating and recycling never wait.
-            let got = pin!(self.idle.timeout_get(&NOW)).poll(&mut Context::from_waker(Waker::noop()));
-            let Poll::Ready(Ok(object)) = got else { return None };
-            object.control.look();
-            match self.unfit(&object.control, now) {
-                None => return Some(object),
-                Some(reason) => self.discard(Object::take(object), reason),
-            }
-        }
-    }
-
-    /// Gives deadpool a new connection and takes one for it; the caller holds a permit.
-    ///
-    /// deadpool gives an idle connection before one that was handed over, which would lie in the mailbox, neither
-    /// counted nor timed: so what is idle is taken out, as an acquire does, until the mailbox is empty, and all put
-    /// back.
-    pub(super) fn hand_over(&self, conn: Conn) -> Option<Object<Manager>> {
-        let _turn = self.handing_over.lock();
-        self.idle.manager().hand_over(conn);
-        let object = self.pop(0);
-        let mut taken = Vec::new();
-        while self.idle.manager().has_mail() && self.take_permit() {
-            match self.pop(0) {
-                Some(object) => taken.push(object),
-                None => {
-                    self.put_permit();
-                    break;
-                }
-            }
-        }
-        while let Some(object) = taken.pop() {
-            drop(object);
-            self.put_permit();
-        }
-        object
+    /// For a session that begins now.
+    pub(super) fn record(&self, expires_at: Nanos) -> Arc<Record<Shared>> {
+        let drains = self.drains.load(Ordering::SeqCst);
+        Record::new(self.me.clone(), expires_at, drains, self.options().max_uses, self.detector.now())
     }
 
     /// Why a connection is not lent again.
-    pub(crate) fn unfit(&self, control: &Control, now: Nanos) -> Option<RemoveReason> {
-        if control.is_ended() {
-            return Some(RemoveReason::Lost);
-        }
-        // It heard something: the notifications would be the next holder's.
-        if control.traffic().listening {
-            return Some(RemoveReason::Reset);
-        }
-        if now >= control.expires_at || control.drains != self.drains.load(Ordering::Relaxed) {
-            return Some(RemoveReason::Lifetime);
-        }
-        (control.uses_left.load(Ordering::Relaxed) == 0).then_some(RemoveReason::Uses)
+    fn unusable_reason(&self, connection: &Conn, now: Nanos) -> Option<RemoveReason> {
+        connection.record.unusable_reason(&connection.session, self.drains.load(Ordering::Relaxed), now)
     }
 
-    /// A connection that is idle and out of deadpool leaves.
-    pub(crate) fn discard(&self, mut conn: Conn, reason: RemoveReason) {
-        let pid = conn.control.slot.stamps.backend_pid();
-        if let Some(client) = conn.client.take() {
-            conn.control.parked.lock().client = Some(client);
-            conn.control.say_goodbye();
+    /// A connection that was idle, and is out of the books, leaves.
+    pub(crate) fn discard(&self, connection: Conn, reason: RemoveReason) {
+        let Conn { client, session, .. } = connection;
+        let pid = session.slot.stamps.backend_pid();
+        session.terminate(client);
+        if let Some(closer) = self.timing.closer() {
+            closer.run(async move {
+                if tokio::time::timeout(TERMINATE_LIMIT, session.until_gone()).await.is_err() {
+                    session.end_session();
+                }
+            });
         }
         self.removed(reason, pid);
     }
@@ -328,27 +317,12 @@ impl Shared {
         self.detector.emit(EventData::Remove { reason, backend_pid });
     }
 
-    pub(crate) fn idle_died(&self, message: String) {
-        // Made again and again, and ended each time: told once.
+    pub(crate) fn idle_connection_lost(&self, message: String) {
+        // Made again and again, and ended each time: reported once.
         if self.options().min_idle == 0 || self.refill.lock().tells(self.detector.now()) {
             self.detector.emit(EventData::Error { code: ErrorCode::ConnectionLost, message });
         }
         self.detector.wake();
-    }
-
-    pub(crate) fn task_began(&self) {
-        self.tasks.fetch_add(1, Ordering::SeqCst);
-    }
-
-    pub(crate) fn task_ended(&self) {
-        self.tasks.fetch_sub(1, Ordering::SeqCst);
-        self.timing.changed.notify_waiters();
-    }
-
-    pub(crate) fn close_session(&self, ending: Ending) {
-        if let Some(closer) = self.timing.closer() {
-            closer.end(ending, &self.ending);
-        }
     }
 
     pub(crate) fn closer(&self) -> Option<Arc<Closer>> {
@@ -358,12 +332,12 @@ impl Shared {
     // ---- time --------------------------------------------------------------------------------------------
 
     /// Waits until a connection has come back, at most for `limit`.
-    pub(super) async fn a_return(&self, limit: Duration) {
+    pub(super) async fn wait_for_return(&self, limit: Duration) {
         let returned = self.returned.notified();
-        let _counted = Counted::begin(&self.settle_waiters);
+        let _counted = Counted::begin(&self.return_waiters);
         let limit = self.timing.sleep(limit);
         // It may have come back before we were counted.
-        if self.idle.status().available == 0 {
+        if self.places.counts().idle == 0 {
             tokio::select! {
                 () = returned => {}
                 () = limit => {}

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::revoke::Closer;
 use crate::clock::Nanos;
 use crate::detect::Detector;
+use crate::session::closer::Closer;
 
 #[derive(Clone)]
 pub(super) struct Timing {

@@ -8,11 +8,11 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::connection::Connection;
-use super::exchange::Query;
-use super::failure;
 use crate::detect::checkout::TransactionStatus;
 use crate::detect::sql;
 use crate::error::{Error, ErrorCode, Result};
+use crate::net::error as failure;
+use crate::session::exchange::Query;
 
 /// The most statements that our conveniences keep prepared on one connection.
 const MOST_PREPARED: usize = 512;
@@ -53,7 +53,7 @@ impl Connection {
     /// # Errors
     /// `InvalidArgument`; the release that follows rolls the transaction back.
     pub fn ends_here(&self) -> Result<()> {
-        if self.control().seen().status() == TransactionStatus::Idle {
+        if self.session_state().seen().status() == TransactionStatus::Idle {
             return Ok(());
         }
         let text = "this statement has left a transaction open, on a connection that goes back to the pool at once: nobody \
@@ -113,7 +113,7 @@ impl Connection {
                 self.statement_cache.clear();
             }
             let statement = self.prepare_cached(sql).await?;
-            let bound = || self.control().bound.load(Ordering::Relaxed);
+            let bound = || self.session_state().bound.load(Ordering::Relaxed);
             let before = bound();
             let outcome = match wanted {
                 Wanted::Rows => self.query(&statement, params).await.map(Given::Rows),
@@ -126,7 +126,7 @@ impl Connection {
                     if again
                         && is_stale(&e)
                         && bound() == before
-                        && self.control().traffic().transaction == TransactionStatus::Idle =>
+                        && self.session_state().traffic().transaction == TransactionStatus::Idle =>
                 {
                     drop(self.statement_cache.remove(sql, &[]));
                     again = false;
@@ -266,8 +266,8 @@ fn queue_rollback(connection: &Connection) {
     use std::pin::pin;
     use std::task::{Context, Waker};
 
-    if connection.control().traffic().transaction != TransactionStatus::Idle
-        || !connection.control().is_settled()
+    if connection.session_state().traffic().transaction != TransactionStatus::Idle
+        || !connection.session_state().is_settled()
     {
         let client: &Client = connection;
         let rollback = pin!(client.batch_execute("ROLLBACK"));

@@ -6,7 +6,7 @@ use std::thread;
 use super::*;
 
 fn lend(slot: &Slot, now: Nanos) -> CheckoutId {
-    slot.check_out(now, SiteId::from_index(0), now, Extras::default())
+    slot.check_out(now, SiteId::from_index(0), now, CheckoutLabels::default())
 }
 
 #[test]
@@ -167,4 +167,14 @@ fn a_text_is_never_seen_with_the_time_of_another() {
             }
         }
     });
+}
+
+#[test]
+fn a_ready_for_query_says_one_of_three_things() {
+    assert_eq!(TransactionStatus::from_wire(b"I"), Some(TransactionStatus::Idle));
+    assert_eq!(TransactionStatus::from_wire(b"T"), Some(TransactionStatus::InTransaction));
+    assert_eq!(TransactionStatus::from_wire(b"E"), Some(TransactionStatus::Failed));
+    for body in [&b""[..], b"i", b"II", b"\0", b"F"] {
+        assert_eq!(TransactionStatus::from_wire(body), None, "{body:?}");
+    }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::detect::checkout::Flags;
 
 fn lend(registry: &Registry, slot: &Slot, now: Nanos, first_look: Nanos) -> (CheckoutId, bool) {
-    registry.check_out(slot, now, SiteId::from_index(0), 0, Extras::default(), first_look)
+    registry.check_out(slot, now, SiteId::from_index(0), 0, CheckoutLabels::default(), first_look)
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn a_frame_of_any_folder_of_ours_is_the_librarys_and_one_of_the_users_is_not() {
     let ours: [(&str, *const ()); 5] = [
         ("detect", landmark as *const ()),
         ("config", crate::config::duration_from_secs as *const ()),
-        ("alert", crate::alert::log_reads as *const ()),
+        ("alert", crate::alert::log_place as *const ()),
         ("error", crate::error::Error::code as *const ()),
         ("pool", crate::pool::Pool::report as *const ()),
     ];
