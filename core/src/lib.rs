@@ -33,9 +33,11 @@ pub use config::{
     RootCertificates, Secret, Settings, SqlText, SslMode, SslNegotiation, StackCapture, StatementCache,
     TargetSessionAttrs, duration_from_millis, duration_from_secs,
 };
-pub use detect::checkout::{Activity, CheckoutId, TransactionStatus};
 pub use detect::event::*;
-pub use detect::site::{Frame, FrameKind, HostFrame, ResolvedSite, Site, SiteId, SiteTable};
+pub use detect::facts::{Activity, TransactionStatus};
+pub use detect::id::CheckoutId;
+pub use detect::site::{Frame, FrameKind, HostFrame, ResolvedSite, Site, SiteId};
+pub use detect::site_table::SiteTable;
 pub use detect::sql::fingerprint;
 pub use detect::stats::{BUCKET_BOUNDS, Books, HistogramSnapshot};
 pub use detect::verdict::{RevokeReason, Suspicion, Verdict};

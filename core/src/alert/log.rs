@@ -6,8 +6,8 @@
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, debug, error, info, trace, warn};
 
-use crate::detect::checkout::CheckoutId;
 use crate::detect::event::{Event, EventData, EventKind};
+use crate::detect::id::CheckoutId;
 use crate::detect::site::Site;
 
 /// At which level an event of this kind is logged.

@@ -1,21 +1,77 @@
 //! From given values to a [`ConnectConfig`]: what each value may be, libpq's defaults, and what contradicts what.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::connect_config::{
-    ChannelBinding, ConnectConfig, Endpoint, Host, Keepalive, LoadBalanceHosts, RootCertificates, Secret,
-    SslMode, SslNegotiation, TargetSessionAttrs,
+    ChannelBinding, ConnectConfig, Endpoint, Host, Keepalive, LoadBalanceHosts, RootCertificates,
+    SOCKET_DIRS, Secret, SslMode, SslNegotiation, TargetSessionAttrs,
 };
+use super::dsn;
 use super::duration::LONGEST;
-use super::parameters::{Given, Origin, Value, invalid};
+use super::parameters::{self, Given, Origin, Value, invalid};
 use super::passfile::{self, PassFile};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// Where servers put their sockets: Debian's and Red Hat's place, and PostgreSQL's own.
-pub(super) const SOCKET_DIRS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+impl ConnectConfig {
+    /// Reads a URL or `key=value` text; what it leaves open comes from this process's `PG*` variables, the password
+    /// file and libpq's defaults. An empty text is the environment alone. Service files are not read.
+    ///
+    /// # Errors
+    /// `InvalidDsn`: names the parameter, its value and the rule, and never shows a password.
+    pub fn parse(dsn: &str) -> Result<ConnectConfig> {
+        ConnectConfig::parse_with(dsn, &[], &|name| std::env::var(name).ok())
+    }
 
-pub(super) fn build(given: &Given, home: Option<PathBuf>) -> Result<ConnectConfig> {
+    /// [`parse`](ConnectConfig::parse) with fields that replace those of the text, and another environment.
+    ///
+    /// # Errors
+    /// `InvalidDsn`, as above.
+    ///
+    /// ```
+    /// use leakpool::ConnectConfig;
+    /// let environment = |name: &str| (name == "PGPORT").then(|| "6432".to_owned());
+    /// let c = ConnectConfig::parse_with("host=db1 user=app", &[("dbname", "shop")], &environment).unwrap();
+    /// assert_eq!((c.endpoints[0].port, c.dbname.as_str()), (6432, "shop"));
+    /// ```
+    pub fn parse_with(
+        dsn: &str,
+        fields: &[(&str, &str)],
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<ConnectConfig> {
+        let mut given = Given::default();
+        dsn::parse(dsn, &mut given)?;
+        for (name, value) in fields {
+            given.set(name, (*value).into(), Origin::Named)?;
+        }
+        given.add_environment(environment)?;
+        let home = environment("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
+        build(&given, home)
+    }
+
+    /// For hosts whose ecosystem ignores what it does not know in a connection string: true for a parameter that is
+    /// understood, or refused because ignoring it would weaken the connection.
+    ///
+    /// ```
+    /// use leakpool::ConnectConfig;
+    /// assert!(ConnectConfig::is_parameter("application_name") && ConnectConfig::is_parameter("sslcrl"));
+    /// assert!(!ConnectConfig::is_parameter("schema"));
+    /// ```
+    pub fn is_parameter(name: &str) -> bool {
+        parameters::means_something(name)
+    }
+}
+
+impl FromStr for ConnectConfig {
+    type Err = Error;
+
+    fn from_str(dsn: &str) -> Result<ConnectConfig> {
+        ConnectConfig::parse(dsn)
+    }
+}
+
+fn build(given: &Given, home: Option<PathBuf>) -> Result<ConnectConfig> {
     refuse_what_cannot_be_honoured(given)?;
     let user = match given.text("user") {
         Some(user) => user,
@@ -255,5 +311,4 @@ fn millis(v: &Value) -> Result<Duration> {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

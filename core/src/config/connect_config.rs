@@ -4,16 +4,15 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use super::choice::choices;
-use super::parameters::{self, Given, Origin};
-use super::{build, dsn};
-use crate::error::{Error, Result};
+use super::enum_names::choices;
+
+/// Where servers put their sockets: Debian's and Red Hat's place, and PostgreSQL's own.
+pub(super) const SOCKET_DIRS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 /// A password. It shows itself to nobody but the server.
 ///
@@ -273,62 +272,7 @@ pub struct ConnectConfig {
     pub(crate) passfile_note: Option<String>,
 }
 
-impl FromStr for ConnectConfig {
-    type Err = Error;
-
-    fn from_str(dsn: &str) -> Result<ConnectConfig> {
-        ConnectConfig::parse(dsn)
-    }
-}
-
 impl ConnectConfig {
-    /// Reads a URL or `key=value` text; what it leaves open comes from this process's `PG*` variables, the password
-    /// file and libpq's defaults. An empty text is the environment alone. Service files are not read.
-    ///
-    /// # Errors
-    /// `InvalidDsn`: names the parameter, its value and the rule, and never shows a password.
-    pub fn parse(dsn: &str) -> Result<ConnectConfig> {
-        ConnectConfig::parse_with(dsn, &[], &|name| std::env::var(name).ok())
-    }
-
-    /// [`parse`](ConnectConfig::parse) with fields that replace those of the text, and another environment.
-    ///
-    /// # Errors
-    /// `InvalidDsn`, as above.
-    ///
-    /// ```
-    /// use leakpool::ConnectConfig;
-    /// let environment = |name: &str| (name == "PGPORT").then(|| "6432".to_owned());
-    /// let c = ConnectConfig::parse_with("host=db1 user=app", &[("dbname", "shop")], &environment).unwrap();
-    /// assert_eq!((c.endpoints[0].port, c.dbname.as_str()), (6432, "shop"));
-    /// ```
-    pub fn parse_with(
-        dsn: &str,
-        fields: &[(&str, &str)],
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<ConnectConfig> {
-        let mut given = Given::default();
-        dsn::parse(dsn, &mut given)?;
-        for (name, value) in fields {
-            given.set(name, (*value).into(), Origin::Named)?;
-        }
-        given.add_environment(environment)?;
-        let home = environment("HOME").filter(|h| !h.is_empty()).map(PathBuf::from);
-        build::build(&given, home)
-    }
-
-    /// For hosts whose ecosystem ignores what it does not know in a connection string: true for a parameter that is
-    /// understood, or refused because ignoring it would weaken the connection.
-    ///
-    /// ```
-    /// use leakpool::ConnectConfig;
-    /// assert!(ConnectConfig::is_parameter("application_name") && ConnectConfig::is_parameter("sslcrl"));
-    /// assert!(!ConnectConfig::is_parameter("schema"));
-    /// ```
-    pub fn is_parameter(name: &str) -> bool {
-        parameters::means_something(name)
-    }
-
     /// What is sent to one server. The stream is encrypted by then if it is going to be, so that for
     /// `tokio-postgres` it is a TLS session that needs no negotiation.
     pub(crate) fn session(&self, endpoint: &Endpoint) -> tokio_postgres::Config {

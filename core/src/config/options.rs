@@ -1,24 +1,16 @@
 //! The one table of options: names in every host's casing, kinds, defaults as text. Whatever sets, lists or
-//! suggests an option by name goes through it. The fields and their defaults live in the parent module.
+//! suggests an option by name goes through it. The fields and their defaults live in `policy.rs` and `pool_options.rs`.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::choice::nearest;
 use super::duration::{duration_from_millis, duration_from_secs, from_text, human};
-use super::{ForceReleaseWhen, LeakPolicy, PoolOptions, Reset, SqlText, StackCapture, StatementCache};
+use super::enum_names::nearest;
+use super::enums::{ForceReleaseWhen, Reset, SqlText, StackCapture, StatementCache};
+use super::names::Names;
+use super::policy::LeakPolicy;
+use super::pool_options::PoolOptions;
 use crate::error::{Error, ErrorCode, Result};
-
-/// Whose spelling of the option names is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names {
-    /// `snake_case`, as in Rust and C. Bare numbers for durations are not accepted: say which unit.
-    Core,
-    /// Node: camelCase; durations in milliseconds, but for names that end in `Seconds`.
-    Node,
-    /// Python: psycopg_pool's names; durations in seconds.
-    Python,
-}
 
 /// What kind of value an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

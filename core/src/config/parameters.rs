@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::choice::nearest;
+use super::enum_names::nearest;
 use crate::error::{Error, ErrorCode, Result};
 
 /// Parameter and the environment variable that gives its default.

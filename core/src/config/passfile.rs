@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::build::SOCKET_DIRS;
-use super::connect_config::{Host, Secret};
+use super::connect_config::{Host, SOCKET_DIRS, Secret};
 
 /// What a password file said, or why it was not asked.
 pub(super) struct PassFile {

@@ -1,7 +1,8 @@
 //! Which options count where: all of them when a pool is made, the leak options alone while it runs and for a
 //! detector. The sentences of a refusal are the same in every host, with the host's own names.
 
-use super::options::{Names, OPTIONS, OptionSpec, OptionValue, Settings};
+use super::names::Names;
+use super::options::{OPTIONS, OptionSpec, OptionValue, Settings};
 use crate::error::{Error, Result};
 
 fn fixed(spec: &OptionSpec, names: Names, value: impl std::fmt::Display) -> Error {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::duration::{LONGEST, human};
-use super::options::{Names, OptionSpec, Settings};
-use super::{LeakPolicy, PoolOptions};
+use super::names::Names;
+use super::options::{OptionSpec, Settings};
+use super::policy::LeakPolicy;
+use super::pool_options::PoolOptions;
 use crate::error::{Error, Result};
 
 const ONE_MS: Duration = Duration::from_millis(1);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::checkout::{Activity, CheckoutId, TransactionStatus};
+use super::facts::{Activity, TransactionStatus};
+use super::id::CheckoutId;
 use super::site::Site;
 use super::verdict::{RevokeReason, Suspicion, Verdict};
 use tracing::Level;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32 as Plain, Ordering::Relaxed};
 
 use loom::thread;
 
-use super::checkout::{CheckoutId, CheckoutLabels, Flags, Slot, State};
+use super::checkout::{CheckoutLabels, Flags, Slot, State};
+use super::id::CheckoutId;
 use super::registry::Registry;
 use super::site::SiteId;
 use crate::clock::Nanos;

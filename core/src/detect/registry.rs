@@ -13,7 +13,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use super::checkout::{CheckoutId, CheckoutLabels, MAX_SLOTS, Slot, State, Word};
+use super::checkout::{CheckoutLabels, Slot, State, Word};
+use super::id::{CheckoutId, MAX_SLOTS};
 use super::site::SiteId;
 use super::sync::{Mutex, Ordering, RwLock, lock, read, write};
 use crate::clock::Nanos;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::checkout::{Activity, Facts};
+use super::facts::{Activity, Facts};
 use crate::clock::{Nanos, nanos};
 use crate::config::LeakPolicy;
 

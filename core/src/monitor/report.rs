@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::status::Metrics;
-use crate::detect::checkout::Activity;
 use crate::detect::event::{CheckoutInfo, spoken};
+use crate::detect::facts::Activity;
 use crate::detect::site::Site;
 use crate::detect::verdict::Verdict;
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::status::{Metrics, PoolStatus};
-use crate::detect::checkout::{Activity, CheckoutId, TransactionStatus};
 use crate::detect::event::{CheckoutInfo, LastSql};
-use crate::detect::site::{HostFrame, Site, SiteTable};
+use crate::detect::facts::{Activity, TransactionStatus};
+use crate::detect::id::CheckoutId;
+use crate::detect::site::{HostFrame, Site};
+use crate::detect::site_table::SiteTable;
 use crate::detect::stats::{Books, Histogram};
 use crate::detect::verdict::{Suspicion, Verdict};
 

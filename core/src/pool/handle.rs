@@ -15,8 +15,9 @@ use super::shared::Shared;
 use super::transaction::OwnedTransaction;
 use crate::alert::{Events, StillOut, Subscription};
 use crate::config::{LeakPolicy, PoolOptions};
-use crate::detect::checkout::{CheckoutId, CheckoutLabels};
+use crate::detect::checkout::CheckoutLabels;
 use crate::detect::event::{CheckoutInfo, Event, EventKind};
+use crate::detect::id::CheckoutId;
 use crate::detect::site::{HostFrame, Site, SiteId};
 use crate::detect::verdict::RevokeReason;
 use crate::detect::{CheckOutParams, Detector};
@@ -94,10 +95,10 @@ impl Pool {
         Pool(shared)
     }
 
-    /// A pool with default options. See [`PoolBuilder`].
+    /// A pool with default options. See [`PoolBuilder`](crate::PoolBuilder).
     ///
     /// # Errors
-    /// As [`PoolBuilder::build`].
+    /// As [`PoolBuilder::build`](crate::PoolBuilder::build).
     pub fn new(dsn: &str) -> Result<Pool> {
         Pool::builder().dsn(dsn).build()
     }

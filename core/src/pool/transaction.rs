@@ -8,7 +8,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::connection::Connection;
-use crate::detect::checkout::TransactionStatus;
+use crate::detect::facts::TransactionStatus;
 use crate::detect::sql;
 use crate::error::{Error, ErrorCode, Result};
 use crate::net::error as failure;

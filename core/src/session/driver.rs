@@ -15,8 +15,9 @@ use super::reset::{RESET_SESSION, UNLISTEN};
 use super::state::SessionState;
 use super::wire::Observed;
 use crate::config::Reset;
-use crate::detect::checkout::{Activity, State, TransactionStatus};
+use crate::detect::checkout::State;
 use crate::detect::event::DirtyReason;
+use crate::detect::facts::{Activity, TransactionStatus};
 use crate::detect::stats::count;
 use crate::net::socket::Transport;
 

@@ -47,7 +47,8 @@ use self::statement_cache::{Choice, Named, Statements, Ticket};
 use self::transport::{PIECES, Request};
 use super::fence::{self, not_sent_and_force_released};
 use super::state::SessionState;
-use crate::detect::checkout::{CheckoutId, TransactionStatus};
+use crate::detect::facts::TransactionStatus;
+use crate::detect::id::CheckoutId;
 use crate::error::{Error, ErrorCode, Result};
 
 pub use self::answers::{Answer, Answers, Block, Ending, Item};

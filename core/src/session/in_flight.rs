@@ -17,7 +17,7 @@ use std::task::{Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
-use crate::detect::checkout::TransactionStatus;
+use crate::detect::facts::TransactionStatus;
 use crate::net::socket::IoMode;
 
 /// There is something to do that no poll has begun to do.

@@ -15,7 +15,7 @@ use super::reset;
 use super::state::SessionState;
 use crate::clock::Nanos;
 use crate::config::SqlText;
-use crate::detect::checkout::{Traffic, TransactionStatus};
+use crate::detect::facts::{Traffic, TransactionStatus};
 use crate::detect::sql::MAX_SQL;
 use crate::net::framing::{Malformed, STARTUP, Scanner, back, cstr, front};
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Nanos;
-use crate::detect::checkout::{CheckoutLabels, Slot, TransactionStatus};
+use crate::detect::checkout::{CheckoutLabels, Slot};
 use crate::detect::event::Revocation;
+use crate::detect::facts::TransactionStatus;
 use crate::detect::site::{HostFrame, SiteId};
 use crate::detect::sql::cut;
 

@@ -9,8 +9,9 @@ use super::Watch;
 use super::check_out::{Reclaimer, Touch, stamp};
 use crate::clock::Nanos;
 use crate::detect::Reclaim;
-use crate::detect::checkout::{CheckoutId, Slot, State, Word};
+use crate::detect::checkout::{Slot, State, Word};
 use crate::detect::event::{EventData, Revocation};
+use crate::detect::id::CheckoutId;
 
 /// One live or revoked checkout.
 pub(super) struct Holding {

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use parking_lot::Condvar;
 
 use super::*;
-use crate::detect::checkout::CheckoutId;
 use crate::detect::event::EventData;
+use crate::detect::id::CheckoutId;
 
 const LONG: Duration = Duration::from_secs(20);
 

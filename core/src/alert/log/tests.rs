@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::detect::checkout::CheckoutId;
 use crate::detect::event::{AcquirePhase, DirtyReason, LastSql, RemoveReason, Revocation};
+use crate::detect::id::CheckoutId;
 use crate::detect::verdict::{RevokeReason, Suspicion};
 use crate::error::ErrorCode;
 use crate::monitor::diagnosis::{Shortage, diagnose};

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 
 use super::*;
+use crate::detect::facts::{Activity, TransactionStatus};
+use crate::error::ErrorCode;
 
 fn lend(slot: &Slot, now: Nanos) -> CheckoutId {
     slot.check_out(now, SiteId::from_index(0), now, CheckoutLabels::default())

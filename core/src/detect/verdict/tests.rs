@@ -1,7 +1,7 @@
 //! The table of DESIGN.md, section 5, and that nobody is looked at too late.
 
 use super::*;
-use crate::detect::checkout::{Traffic, TransactionStatus};
+use crate::detect::facts::{Traffic, TransactionStatus};
 
 const START: Nanos = 1_000;
 const LIMITS: Limits = Limits { threshold: 30, max_held: 300, force_after: 200, force_busy: false };

@@ -15,7 +15,7 @@ use super::plan::{First, Plan, Undo, is_stale};
 use super::reader::{Read, Reader};
 use super::statement_cache::{Description, Ticket};
 use super::values::{Column, RawRow, RowBlock, Tag};
-use crate::detect::checkout::TransactionStatus;
+use crate::detect::facts::TransactionStatus;
 use crate::error::{Error, ErrorCode, Result};
 use crate::net::fields::{MOST_NOTICES, Notice};
 use crate::net::framing::{Malformed, back};

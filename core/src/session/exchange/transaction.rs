@@ -2,7 +2,7 @@
 //! should have.
 
 use super::Exchange;
-use crate::detect::checkout::TransactionStatus;
+use crate::detect::facts::TransactionStatus;
 use crate::error::{Error, ErrorCode, Result};
 use crate::net::error as failure;
 

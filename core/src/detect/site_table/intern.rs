@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::{Key, Site};
+use crate::detect::site::{Key, Site};
 
 const FIRST_CHUNK: u32 = 64;
 /// Chunks double, so 16 of them hold four million sites.
