@@ -28,4 +28,5 @@ pub use options::{OPTIONS, OptionKind, OptionSpec, OptionValue, Settings};
 pub use policy::LeakPolicy;
 pub use pool_options::PoolOptions;
 
+pub(crate) use enum_names::nearest;
 pub(crate) use validate::{check_name, named};

@@ -78,6 +78,8 @@ error_codes! {
     Unsupported = 22, "unsupported";
     /// A limit of the library itself was reached (65,535 connections, 16,777,216 live checkouts).
     LimitReached = 23, "limit_reached";
+    /// As many acquires wait for a connection as `max_waiting` allows.
+    TooManyWaiting = 24, "too_many_waiting";
 }
 
 impl ErrorCode {

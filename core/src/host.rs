@@ -7,12 +7,16 @@
 //! - it has an event loop: [`Tasks`] are futures that the loop's own thread polls, woken by one call for any number
 //!   of answers.
 
+mod checkout;
 mod drive;
+mod log;
 mod runtime;
 mod tasks;
 mod wait;
 
 pub use crate::clock::SLICE;
+pub use checkout::SharedCheckout;
+pub use log::{LOG_LEVELS, LogLine, log, log_time, log_to, panic_text, set_log_level};
 pub use runtime::{HostRuntime, runtime};
 pub use tasks::{TaskId, Tasks};
 pub use wait::wait;

@@ -96,3 +96,14 @@ impl<T: OfProcess> Singleton<T> {
         Ok(one)
     }
 }
+
+/// What a panic said, if it said anything.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text
+    } else {
+        "no message"
+    }
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use leakpool::{AcquireOptions, Result};
 
-use crate::boundary::{Out, check_size, get, guarded, text_or_null};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::boundary::{Out, check_size, get, text_or_null};
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::pool::{LEAKPOOL_DEFAULT_TIMEOUT, leakpool_pool, shared};
 use crate::site::frame;
 
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn leakpool_acquire_with(
     checkout: *mut u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("checkout", checkout, 0) }?;
         // SAFETY: as the header says.
@@ -106,9 +106,7 @@ pub unsafe extern "C" fn leakpool_acquire_with(
         let connection = pool.block_on(pool.pool.acquire_from(frame.as_slice(), options))?;
         out.set(pool.mask.give(pool.table.put(connection)));
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// An idle connection at once, or LEAKPOOL_NONE_IDLE; through LEAKPOOL_TRY_ACQUIRE().
@@ -121,7 +119,7 @@ pub unsafe extern "C" fn leakpool_try_acquire_at(
     checkout: *mut u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("checkout", checkout, 0) }?;
         // SAFETY: as the header says.
@@ -131,9 +129,7 @@ pub unsafe extern "C" fn leakpool_try_acquire_at(
         let connection = pool.pool.try_acquire_from(frame.as_slice(), AcquireOptions::new())?;
         out.set(pool.mask.give(pool.table.put(connection)));
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// # Safety
@@ -157,8 +153,10 @@ pub unsafe extern "C" fn leakpool_release(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    // SAFETY: as the header says.
-    unsafe { guarded(error, || give_back(pool, checkout, false)) }
+    guard!(error, {
+        // SAFETY: as the header says.
+        unsafe { give_back(pool, checkout, false) }
+    })
 }
 
 /// The same, but the session is ended instead of returning to the pool: for a connection that you know to be broken.
@@ -168,8 +166,10 @@ pub unsafe extern "C" fn leakpool_release_broken(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    // SAFETY: as the header says.
-    unsafe { guarded(error, || give_back(pool, checkout, true)) }
+    guard!(error, {
+        // SAFETY: as the header says.
+        unsafe { give_back(pool, checkout, true) }
+    })
 }
 
 /// Takes a checkout away from its holder, whatever it does, from any thread: its place is free at once, and every
@@ -180,13 +180,11 @@ pub unsafe extern "C" fn leakpool_force_release(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let pool = unsafe { shared(pool) }?;
         pool.pool.force_release(pool.mask.take(checkout)).map(drop)
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// For bindings of languages with finalizers: the handle of this checkout was shown to be unreachable. It is reported
@@ -197,13 +195,11 @@ pub unsafe extern "C" fn leakpool_prove_leaked(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let pool = unsafe { shared(pool) }?;
         pool.pool.prove_leaked(pool.mask.take(checkout)).map(drop)
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The thread or task that acquired this checkout has ended: a reason for suspicion that reports show, no proof.
@@ -213,13 +209,11 @@ pub unsafe extern "C" fn leakpool_owner_ended(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let pool = unsafe { shared(pool) }?;
         pool.pool.owner_ended(pool.mask.take(checkout))
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The server's process of a checkout, as in pg_stat_activity.pid; 0 if it is not known.
@@ -230,15 +224,13 @@ pub unsafe extern "C" fn leakpool_backend_pid(
     pid: *mut u32,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("pid", pid, 0) }?;
         // SAFETY: as the header says.
-        let (id, held) = unsafe { shared(pool) }?.held(checkout)?;
-        let connection = held.connection().ok_or_else(|| crate::pool::gone(id))?;
+        let (id, checkout) = unsafe { shared(pool) }?.checkout(checkout)?;
+        let connection = checkout.connection().ok_or_else(|| crate::pool::gone(id))?;
         out.set(connection.backend_pid().unwrap_or(0));
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }

@@ -5,9 +5,9 @@ use std::ffi::{CStr, CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
+use leakpool::host::{self, LogLine};
 use leakpool::{Error, ErrorCode, Result};
-
-use crate::error::{leakpool_error, leakpool_status};
+use tracing::Level;
 
 /// What a function without a status gives back when it cannot do what it was asked: for a NULL where there must be
 /// none, and after a panic.
@@ -26,55 +26,25 @@ nothing! {
     u32 = 0;
     u64 = 0;
     i32 = 0;
-    leakpool_status = leakpool_status::LEAKPOOL_PANICKED;
 }
 
 impl<T> Nothing for *const T {
     const NOTHING: Self = ptr::null();
 }
 
-/// Runs what a function with a status does.
-///
-/// # Safety
-/// `error` is NULL or points to writable memory for one pointer.
-pub(crate) unsafe fn guarded(
-    error: *mut *mut leakpool_error,
-    body: impl FnOnce() -> Result<()>,
-) -> leakpool_status {
-    if !error.is_null() {
-        // SAFETY: the caller's promise.
-        unsafe { error.write(ptr::null_mut()) };
-    }
-    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic)));
-    let Err(e) = outcome else { return leakpool_status::LEAKPOOL_OK };
-    let status = leakpool_status::from(e.code());
-    if !error.is_null() {
-        // What the message is made of may panic too; then the status has to do.
-        if let Ok(object) = catch_unwind(AssertUnwindSafe(|| Box::new(leakpool_error::new(&e)))) {
-            // SAFETY: the caller's promise.
-            unsafe { error.write(Box::into_raw(object)) };
-        }
-    }
-    status
-}
-
 /// Runs what a function without a status does. The text of a panic goes to the log.
 pub(crate) fn plain<T: Nothing>(body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let e = panicked(panic);
-        let _ = catch_unwind(AssertUnwindSafe(|| tracing::error!(target: "leakpool", "{e}")));
+        let line = || host::log(LogLine::new(Level::ERROR, e.message()));
+        let _ = catch_unwind(AssertUnwindSafe(line));
         T::NOTHING
     })
 }
 
-fn panicked(panic: Box<dyn Any + Send>) -> Error {
-    let text = if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "no message".to_owned()
-    };
+/// A panic that was caught, as an error.
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Error {
+    let text = host::panic_text(&*panic).to_owned();
     // A payload may panic again when it is dropped.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
     Error::new(ErrorCode::Panicked, format!("leakpool panicked: {text}; this is a bug, please report it"))

@@ -1,7 +1,6 @@
 //! Cancelling what a checkout runs, from another thread.
 
-use crate::boundary::guarded;
-use crate::error::{leakpool_error, leakpool_status};
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::pool::{gone, leakpool_pool, shared};
 
 /// Asks the server to cancel what this checkout runs; meant to be called from another thread than the one that waits
@@ -14,11 +13,9 @@ pub unsafe extern "C" fn leakpool_cancel(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
-        let (id, held) = unsafe { shared(pool) }?.held(checkout)?;
-        held.connection().ok_or_else(|| gone(id))?.cancel()
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+        let (id, checkout) = unsafe { shared(pool) }?.checkout(checkout)?;
+        checkout.connection().ok_or_else(|| gone(id))?.cancel()
+    })
 }

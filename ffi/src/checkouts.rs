@@ -6,13 +6,9 @@ use std::time::Duration;
 
 use leakpool::{CheckoutInfo, Frame, Site, Verdict};
 
-use crate::boundary::{Out, c_text, free, guarded, plain};
-use crate::detector::{leakpool_detector, watching};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::boundary::{c_text, free, plain};
+use crate::enums::{leakpool_activity, leakpool_transaction, leakpool_verdict};
 use crate::id::Mask;
-use crate::pool::{leakpool_pool, shared};
-use crate::query::leakpool_transaction;
-use crate::status::{leakpool_activity, leakpool_verdict};
 
 /// For durations: there is none.
 pub const LEAKPOOL_NONE: u64 = u64::MAX;
@@ -134,87 +130,6 @@ impl leakpool_checkouts {
         }
         leakpool_checkouts { infos, _texts: texts }
     }
-}
-
-/// Every checkout that is held now, longest held first. Yours: free the list with leakpool_checkouts_free().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_pool_checkouts(
-    pool: *const leakpool_pool,
-    checkouts: *mut *mut leakpool_checkouts,
-    error: *mut *mut leakpool_error,
-) -> leakpool_status {
-    let body = || {
-        // SAFETY: as the header says.
-        let out = unsafe { Out::new("checkouts", checkouts, ptr::null_mut()) }?;
-        // SAFETY: as the header says.
-        let pool = unsafe { shared(pool) }?;
-        pool.pool.check_process()?;
-        out.give(leakpool_checkouts::new(&pool.pool.checkouts()));
-        Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
-}
-
-/// Those of them that are suspected or proven to have leaked. Yours: free the list with leakpool_checkouts_free().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_pool_leaks(
-    pool: *const leakpool_pool,
-    checkouts: *mut *mut leakpool_checkouts,
-    error: *mut *mut leakpool_error,
-) -> leakpool_status {
-    let body = || {
-        // SAFETY: as the header says.
-        let out = unsafe { Out::new("checkouts", checkouts, ptr::null_mut()) }?;
-        // SAFETY: as the header says.
-        let pool = unsafe { shared(pool) }?;
-        pool.pool.check_process()?;
-        out.give(leakpool_checkouts::new(&pool.pool.leaks()));
-        Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
-}
-
-/// Every checkout of a watched pool that is held now, longest held first. Yours: free the list with
-/// leakpool_checkouts_free().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_detector_checkouts(
-    detector: *const leakpool_detector,
-    checkouts: *mut *mut leakpool_checkouts,
-    error: *mut *mut leakpool_error,
-) -> leakpool_status {
-    let body = || {
-        // SAFETY: as the header says.
-        let out = unsafe { Out::new("checkouts", checkouts, ptr::null_mut()) }?;
-        // SAFETY: as the header says.
-        let detector = unsafe { watching(detector) }?;
-        detector.detector.check_process()?;
-        out.give(leakpool_checkouts::new(&detector.detector.checkouts()));
-        Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
-}
-
-/// Those of them that are reported as leaks. Yours: free the list with leakpool_checkouts_free().
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn leakpool_detector_leaks(
-    detector: *const leakpool_detector,
-    checkouts: *mut *mut leakpool_checkouts,
-    error: *mut *mut leakpool_error,
-) -> leakpool_status {
-    let body = || {
-        // SAFETY: as the header says.
-        let out = unsafe { Out::new("checkouts", checkouts, ptr::null_mut()) }?;
-        // SAFETY: as the header says.
-        let detector = unsafe { watching(detector) }?;
-        detector.detector.check_process()?;
-        out.give(leakpool_checkouts::new(&detector.detector.leaks()));
-        Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
 }
 
 /// How many checkouts are in a list; 0 for NULL.

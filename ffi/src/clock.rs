@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use leakpool::ManualClock;
 
-use crate::boundary::{Out, free, get, guarded};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::boundary::{Out, free, get};
+use crate::error::{guard, leakpool_error, leakpool_status};
 
 /// For tests: a clock that stands still until it is advanced, so that no test of a leak has to wait for one.
 ///
@@ -22,14 +22,12 @@ pub unsafe extern "C" fn leakpool_test_clock_new(
     clock: *mut *mut leakpool_test_clock,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("clock", clock, std::ptr::null_mut()) }?;
         out.give(leakpool_test_clock { clock: ManualClock::new() });
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// For tests: moves a clock forward and wakes whoever waits on it. What becomes due is judged by the library's own
@@ -40,13 +38,11 @@ pub unsafe extern "C" fn leakpool_test_clock_advance(
     by_ms: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         unsafe { get("clock", clock) }?.clock.advance(Duration::from_millis(by_ms));
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// For tests: frees a clock. Pools and detectors that live in its time keep it, standing still. NULL is fine.

@@ -10,14 +10,14 @@ use std::time::Duration;
 use leakpool::{CheckOut, CheckoutId, LeakDetector, Names, Result, Settings, Touch, TransactionStatus};
 use parking_lot::Mutex;
 
-use crate::boundary::{Out, c_text, check_size, get, guarded, invalid, plain, text, text_or_null};
+use crate::boundary::{Out, c_text, check_size, get, invalid, plain, text, text_or_null};
 use crate::checkouts::leakpool_checkouts;
 use crate::clock::leakpool_test_clock;
-use crate::error::{leakpool_error, leakpool_status};
+use crate::enums::leakpool_transaction;
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::id::Mask;
 use crate::options::{self, leakpool_options};
 use crate::pool::LEAKPOOL_DEFAULT_TIMEOUT;
-use crate::query::leakpool_transaction;
 use crate::reclaim::{Reclaimer, leakpool_reclaim_fn};
 use crate::signals::WithoutSigpipe;
 use crate::site::frame;
@@ -73,16 +73,14 @@ pub unsafe extern "C" fn leakpool_detector_new(
     detector: *mut *mut leakpool_detector,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("detector", detector, ptr::null_mut()) }?;
         // SAFETY: as the header says.
         let (name, settings) = unsafe { (text("name", name)?, options::settings_or_default(options)?) };
         out.give(make(name, settings, None)?);
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// For tests: the same in the time of a test clock, which the detector shares.
@@ -94,7 +92,7 @@ pub unsafe extern "C" fn leakpool_test_detector_new(
     detector: *mut *mut leakpool_detector,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("detector", detector, ptr::null_mut()) }?;
         // SAFETY: as the header says.
@@ -102,9 +100,7 @@ pub unsafe extern "C" fn leakpool_test_detector_new(
             unsafe { (text("name", name)?, options::settings_or_default(options)?, get("clock", clock)?) };
         out.give(make(name, settings, Some(clock))?);
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// What a program may say about a connection that it lends. Fill it with LEAKPOOL_CHECK_OUT_INIT, then change what you
@@ -155,7 +151,7 @@ pub unsafe extern "C" fn leakpool_detector_check_out_at(
     checkout: *mut u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("checkout", checkout, 0) }?;
         // SAFETY: as the header says.
@@ -199,9 +195,7 @@ pub unsafe extern "C" fn leakpool_detector_check_out_at(
         }
         out.set(watch.mask.give(id));
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// # Safety
@@ -222,9 +216,7 @@ pub unsafe extern "C" fn leakpool_detector_executing(
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
     // SAFETY: as the header says.
-    let body = || unsafe { touch(detector, checkout, Touch::Executing(text_or_null("sql", sql)?)) };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    guard!(error, unsafe { touch(detector, checkout, Touch::Executing(text_or_null("sql", sql)?)) })
 }
 
 /// Tells that the answer is complete, and the transaction status after it: a leakpool_transaction, whose
@@ -237,15 +229,13 @@ pub unsafe extern "C" fn leakpool_detector_idle(
     transaction: i32,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         let all = [TransactionStatus::Idle, TransactionStatus::InTransaction, TransactionStatus::Failed];
         let status = all.into_iter().find(|status| leakpool_transaction::from(*status) as i32 == transaction);
         let status = status.ok_or_else(|| invalid("transaction", "must be a leakpool_transaction"))?;
         // SAFETY: as the header says.
         unsafe { touch(detector, checkout, Touch::Idle(status)) }
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Tells that nobody knows what the connection does from now on, until the next leakpool_detector_executing or
@@ -258,9 +248,7 @@ pub unsafe extern "C" fn leakpool_detector_unknown(
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
     // SAFETY: as the header says.
-    let body = || unsafe { touch(detector, checkout, Touch::Unknown) };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    guard!(error, unsafe { touch(detector, checkout, Touch::Unknown) })
 }
 
 /// Tells that a connection was given back.
@@ -275,7 +263,7 @@ pub unsafe extern "C" fn leakpool_detector_check_in(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let watch = unsafe { watching(detector) }?;
         watch.detector.check_process()?;
@@ -286,9 +274,7 @@ pub unsafe extern "C" fn leakpool_detector_check_in(
             reclaimer.forbid();
         }
         outcome
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Takes a checkout away from its holder, whatever it does: its reclaim callback is called, a moment later.
@@ -298,13 +284,11 @@ pub unsafe extern "C" fn leakpool_detector_force_release(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let watch = unsafe { watching(detector) }?;
         watch.detector.force_release(watch.mask.take(checkout)).map(drop)
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The thread or task that acquired this checkout has ended: a reason for suspicion that reports show, no proof.
@@ -314,13 +298,11 @@ pub unsafe extern "C" fn leakpool_detector_owner_ended(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let watch = unsafe { watching(detector) }?;
         watch.detector.owner_ended(watch.mask.take(checkout))
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The name of the watched pool. NULL for NULL. Borrowed: lives as long as the detector.
@@ -338,7 +320,7 @@ pub unsafe extern "C" fn leakpool_detector_reconfigure(
     options: *const leakpool_options,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let (watch, options) = unsafe { (watching(detector)?, options::read(options)?) };
         let settings = options.settings()?;
@@ -347,9 +329,7 @@ pub unsafe extern "C" fn leakpool_detector_reconfigure(
         watch.detector.reconfigure(settings.leak)?;
         watch.detector.set_max_size(settings.pool.max_size);
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Waits until every event of before has been told to its subscribers, or timeout_ms are over. told: NULL, or where
@@ -361,7 +341,7 @@ pub unsafe extern "C" fn leakpool_detector_flush_events(
     told: *mut i32,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let watch = unsafe { watching(detector) }?;
         watch.detector.check_process()?;
@@ -371,9 +351,7 @@ pub unsafe extern "C" fn leakpool_detector_flush_events(
             unsafe { told.write(all.into()) };
         }
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Stops watching: nothing is judged any more, and check-outs are LEAKPOOL_POOL_CLOSED. The connections stay
@@ -387,7 +365,7 @@ pub unsafe extern "C" fn leakpool_detector_close(
     still_held: *mut *mut leakpool_checkouts,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         let out = match still_held.is_null() {
             true => None,
             // SAFETY: as the header says.
@@ -405,9 +383,7 @@ pub unsafe extern "C" fn leakpool_detector_close(
             out.give(leakpool_checkouts::new(&held));
         }
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Frees a detector, and stops watching. When it has returned, no reclaim callback of it runs on another thread or will
@@ -429,4 +405,41 @@ pub unsafe extern "C" fn leakpool_detector_free(detector: *mut leakpool_detector
         let all = mem::take(&mut *handle.reclaimers.lock());
         all.values().for_each(|reclaimer| reclaimer.forbid());
     });
+}
+
+/// Every checkout of a watched pool that is held now, longest held first. Yours: free the list with
+/// leakpool_checkouts_free().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn leakpool_detector_checkouts(
+    detector: *const leakpool_detector,
+    checkouts: *mut *mut leakpool_checkouts,
+    error: *mut *mut leakpool_error,
+) -> leakpool_status {
+    guard!(error, {
+        // SAFETY: as the header says.
+        let out = unsafe { Out::new("checkouts", checkouts, ptr::null_mut()) }?;
+        // SAFETY: as the header says.
+        let detector = unsafe { watching(detector) }?;
+        detector.detector.check_process()?;
+        out.give(leakpool_checkouts::new(&detector.detector.checkouts()));
+        Ok(())
+    })
+}
+
+/// Those of them that are reported as leaks. Yours: free the list with leakpool_checkouts_free().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn leakpool_detector_leaks(
+    detector: *const leakpool_detector,
+    checkouts: *mut *mut leakpool_checkouts,
+    error: *mut *mut leakpool_error,
+) -> leakpool_status {
+    guard!(error, {
+        // SAFETY: as the header says.
+        let out = unsafe { Out::new("checkouts", checkouts, ptr::null_mut()) }?;
+        // SAFETY: as the header says.
+        let detector = unsafe { watching(detector) }?;
+        detector.detector.check_process()?;
+        out.give(leakpool_checkouts::new(&detector.detector.leaks()));
+        Ok(())
+    })
 }

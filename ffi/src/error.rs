@@ -1,12 +1,13 @@
 //! `leakpool_status` and `leakpool_error`: what went wrong.
 
 use std::ffi::{CStr, CString, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use leakpool::exchange::ServerError;
-use leakpool::{Error, ErrorCode, Exhausted, Revocation};
+use leakpool::{Error, ErrorCode, Exhausted, Result, Revocation};
 
-use crate::boundary::{c_text, free, lent, plain};
+use crate::boundary::{Nothing, c_text, free, lent, panicked, plain};
 use crate::details::{Owned, leakpool_exhaustion, leakpool_revocation};
 
 /// How a call ended. 0 is success; the numbers are stable and never change their meaning. Later versions may add
@@ -62,6 +63,8 @@ pub enum leakpool_status {
     LEAKPOOL_UNSUPPORTED = 22,
     /// A limit of the library or of the system was reached.
     LEAKPOOL_LIMIT_REACHED = 23,
+    /// As many acquires wait for a connection as max_waiting allows.
+    LEAKPOOL_TOO_MANY_WAITING = 24,
 }
 
 macro_rules! statuses {
@@ -99,6 +102,11 @@ statuses! {
     Panicked = LEAKPOOL_PANICKED,
     Unsupported = LEAKPOOL_UNSUPPORTED,
     LimitReached = LEAKPOOL_LIMIT_REACHED,
+    TooManyWaiting = LEAKPOOL_TOO_MANY_WAITING,
+}
+
+impl Nothing for leakpool_status {
+    const NOTHING: Self = leakpool_status::LEAKPOOL_PANICKED;
 }
 
 /// What went wrong in one call. Yours: free it with leakpool_error_free(). It depends on nothing else, does not
@@ -260,7 +268,43 @@ names! {
     21 = c"panicked",
     22 = c"unsupported",
     23 = c"limit_reached",
+    24 = c"too_many_waiting",
 }
+
+/// Runs what a function with a status does.
+///
+/// # Safety
+/// `error` is NULL or points to writable memory for one pointer.
+pub(crate) unsafe fn guarded(
+    error: *mut *mut leakpool_error,
+    body: impl FnOnce() -> Result<()>,
+) -> leakpool_status {
+    if !error.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { error.write(ptr::null_mut()) };
+    }
+    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic)));
+    let Err(e) = outcome else { return leakpool_status::LEAKPOOL_OK };
+    let status = leakpool_status::from(e.code());
+    if !error.is_null() {
+        // What the message is made of may panic too; then the status has to do.
+        if let Ok(object) = catch_unwind(AssertUnwindSafe(|| Box::new(leakpool_error::new(&e)))) {
+            // SAFETY: the caller's promise.
+            unsafe { error.write(Box::into_raw(object)) };
+        }
+    }
+    status
+}
+
+/// Runs the body of an export with a status: [`guarded`], with what the header asks of `error`.
+macro_rules! guard {
+    ($error:ident, $body:expr) => {{
+        let body = || $body;
+        // SAFETY: as the header says: `error` is NULL or points to writable memory for one pointer.
+        unsafe { $crate::error::guarded($error, body) }
+    }};
+}
+pub(crate) use guard;
 
 #[cfg(test)]
 mod tests {

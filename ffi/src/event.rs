@@ -5,70 +5,13 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use leakpool::{Event, EventData, EventKind, Frame};
+use leakpool::{Event, EventData, Frame};
 
 use crate::boundary::{Nothing, c_text, lent, plain};
 use crate::checkouts::{LEAKPOOL_NONE, leakpool_checkouts, millis, place};
 use crate::details::{Owned, leakpool_exhaustion, leakpool_revocation};
+use crate::enums::leakpool_event_kind;
 use crate::id::Mask;
-
-/// The kind of an event.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum leakpool_event_kind {
-    /// A connection was made.
-    LEAKPOOL_EVENT_CONNECT = 0,
-    /// A checkout began.
-    LEAKPOOL_EVENT_ACQUIRE = 1,
-    /// A checkout was ended by its holder.
-    LEAKPOOL_EVENT_RELEASE = 2,
-    /// A connection left the pool.
-    LEAKPOOL_EVENT_REMOVE = 3,
-    /// Something failed that no caller waits for.
-    LEAKPOOL_EVENT_ERROR = 4,
-    /// A checkout is reported as leaked, once.
-    LEAKPOOL_EVENT_LEAK = 5,
-    /// As many as max_leaks_before_alert are flagged at once.
-    LEAKPOOL_EVENT_LEAKS_DETECTED = 6,
-    /// A checkout that had been reported was released after all.
-    LEAKPOOL_EVENT_LEAK_RECOVERED = 7,
-    /// A statement runs on a checkout that is over the threshold; told once for each checkout.
-    LEAKPOOL_EVENT_LONG_RUNNING = 8,
-    /// A checkout was taken away from its holder.
-    LEAKPOOL_EVENT_FORCE_RELEASE = 9,
-    /// A holder used what had been taken away.
-    LEAKPOOL_EVENT_LATE_USE = 10,
-    /// A holder released what had been taken away.
-    LEAKPOOL_EVENT_LATE_RELEASE = 11,
-    /// A connection was released with something open.
-    LEAKPOOL_EVENT_DIRTY_RELEASE = 12,
-    /// An acquire ran into its time-out.
-    LEAKPOOL_EVENT_EXHAUSTED = 13,
-    /// The share of connections in use has reached utilization_warning.
-    LEAKPOOL_EVENT_UTILIZATION = 14,
-}
-
-impl From<EventKind> for leakpool_event_kind {
-    fn from(kind: EventKind) -> leakpool_event_kind {
-        match kind {
-            EventKind::Connect => leakpool_event_kind::LEAKPOOL_EVENT_CONNECT,
-            EventKind::Acquire => leakpool_event_kind::LEAKPOOL_EVENT_ACQUIRE,
-            EventKind::Release => leakpool_event_kind::LEAKPOOL_EVENT_RELEASE,
-            EventKind::Remove => leakpool_event_kind::LEAKPOOL_EVENT_REMOVE,
-            EventKind::Error => leakpool_event_kind::LEAKPOOL_EVENT_ERROR,
-            EventKind::Leak => leakpool_event_kind::LEAKPOOL_EVENT_LEAK,
-            EventKind::LeaksDetected => leakpool_event_kind::LEAKPOOL_EVENT_LEAKS_DETECTED,
-            EventKind::LeakRecovered => leakpool_event_kind::LEAKPOOL_EVENT_LEAK_RECOVERED,
-            EventKind::LongRunning => leakpool_event_kind::LEAKPOOL_EVENT_LONG_RUNNING,
-            EventKind::ForceRelease => leakpool_event_kind::LEAKPOOL_EVENT_FORCE_RELEASE,
-            EventKind::LateUse => leakpool_event_kind::LEAKPOOL_EVENT_LATE_USE,
-            EventKind::LateRelease => leakpool_event_kind::LEAKPOOL_EVENT_LATE_RELEASE,
-            EventKind::DirtyRelease => leakpool_event_kind::LEAKPOOL_EVENT_DIRTY_RELEASE,
-            EventKind::Exhausted => leakpool_event_kind::LEAKPOOL_EVENT_EXHAUSTED,
-            EventKind::Utilization => leakpool_event_kind::LEAKPOOL_EVENT_UTILIZATION,
-        }
-    }
-}
 
 impl Nothing for leakpool_event_kind {
     const NOTHING: Self = leakpool_event_kind::LEAKPOOL_EVENT_ERROR;
@@ -363,6 +306,8 @@ pub unsafe extern "C" fn leakpool_event_backend_pid(event: *const leakpool_event
 
 #[cfg(test)]
 mod tests {
+    use leakpool::EventKind;
+
     use super::*;
 
     #[test]

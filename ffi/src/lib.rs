@@ -14,14 +14,16 @@
 mod acquire;
 mod boundary;
 mod cancel;
+mod checkout_table;
 mod checkouts;
 mod clock;
 mod details;
 mod detector;
+mod enums;
 mod error;
 mod event;
-mod held;
 mod id;
+mod log;
 mod metrics;
 mod options;
 mod pool;
@@ -37,6 +39,7 @@ mod subscription;
 #[cfg(feature = "test-panic")]
 mod test_panic;
 mod transaction;
+mod user_data;
 mod version;
 
 pub use acquire::*;
@@ -45,8 +48,10 @@ pub use checkouts::*;
 pub use clock::*;
 pub use details::{leakpool_exhaustion, leakpool_revocation};
 pub use detector::*;
+pub use enums::*;
 pub use error::*;
 pub use event::*;
+pub use log::*;
 pub use metrics::*;
 pub use options::*;
 pub use pool::*;

@@ -2,10 +2,10 @@
 
 use leakpool::{BUCKET_BOUNDS, HistogramSnapshot, Metrics};
 
-use crate::boundary::{give_sized, guarded, plain};
+use crate::boundary::{give_sized, plain};
 use crate::checkouts::{LEAKPOOL_NONE, millis};
 use crate::detector::{leakpool_detector, watching};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::pool::{leakpool_pool, shared};
 use crate::status::leakpool_pool_status;
 
@@ -123,16 +123,14 @@ pub unsafe extern "C" fn leakpool_pool_get_metrics(
     struct_size: usize,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let pool = unsafe { shared(pool) }?;
         pool.pool.check_process()?;
         let value = leakpool_metrics::from(&pool.pool.metrics());
         // SAFETY: as the header says.
         unsafe { give_sized("metrics", metrics, struct_size, &value) }
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Everything that is counted of a watched pool. struct_size is sizeof(leakpool_metrics).
@@ -143,16 +141,14 @@ pub unsafe extern "C" fn leakpool_detector_get_metrics(
     struct_size: usize,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let detector = unsafe { watching(detector) }?;
         detector.detector.check_process()?;
         let value = leakpool_metrics::from(&detector.detector.metrics());
         // SAFETY: as the header says.
         unsafe { give_sized("metrics", metrics, struct_size, &value) }
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The upper bound of a histogram's bucket in seconds; infinity for the last one, and beyond.

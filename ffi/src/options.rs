@@ -10,59 +10,13 @@ use leakpool::{
     StackCapture, StatementCache,
 };
 
-use crate::boundary::{check_size, get, give_sized, guarded, invalid, text};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::boundary::{check_size, get, give_sized, invalid, text};
+use crate::error::{guard, leakpool_error, leakpool_status};
 
 /// For max_held_ms: 10 times leak_threshold_ms.
 pub const LEAKPOOL_AUTO: u64 = u64::MAX;
 /// The room for a pool's name, its NUL included.
 pub const LEAKPOOL_NAME_SIZE: usize = 64;
-
-/// When force release may take what is due (leakpool_options.force_release_when).
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub enum leakpool_force_release_when {
-    /// As soon as it is due.
-    LEAKPOOL_WHEN_DUE = 0,
-    /// Only while somebody waits for a connection.
-    LEAKPOOL_WHEN_EXHAUSTED = 1,
-}
-
-/// How much of the call stack an acquire records (leakpool_options.stack_capture). A C program tells one line.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub enum leakpool_stack_capture {
-    /// Everything that is known.
-    LEAKPOOL_STACK_FULL = 0,
-    /// The call site alone.
-    LEAKPOOL_STACK_SITE = 1,
-    /// Nothing.
-    LEAKPOOL_STACK_OFF = 2,
-}
-
-/// How SQL is shown in reports, events and errors (leakpool_options.sql_text).
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub enum leakpool_sql_text {
-    /// The text; never parameter values, and no passwords.
-    LEAKPOOL_SQL_FULL = 0,
-    /// The text with every literal replaced.
-    LEAKPOOL_SQL_FINGERPRINT = 1,
-    /// Not at all.
-    LEAKPOOL_SQL_OFF = 2,
-}
-
-/// What happens to a session when it is released (leakpool_options.reset).
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub enum leakpool_reset {
-    /// An open transaction is rolled back, LISTENs are ended.
-    LEAKPOOL_RESET_ROLLBACK = 0,
-    /// Nothing: a session with something open is closed.
-    LEAKPOOL_RESET_NONE = 1,
-    /// Settings, temporary tables, advisory locks and LISTENs too; prepared statements are kept.
-    LEAKPOOL_RESET_SESSION = 2,
-}
 
 /// The options of a pool or of a detector. Fill it with leakpool_options_init(), then change what you like. Plain
 /// data: nothing in it has to be freed, and it may be gone once the call that takes it has returned. Durations are in
@@ -78,6 +32,8 @@ pub struct leakpool_options {
     pub min_idle: u64,
     /// A connection is closed after that many checkouts; 0 (unless set) = no limit.
     pub max_uses: u64,
+    /// So many acquires may wait for a connection; one more fails at once. 0 (unless set) = no limit.
+    pub max_waiting: u64,
     /// The longest wait of an acquire; 0 = for ever. 30,000 unless set.
     pub acquire_timeout_ms: u64,
     /// An idle connection is closed after that long; 0 = never. 600,000 unless set.
@@ -167,6 +123,7 @@ impl leakpool_options {
             max_size: pool.max_size as u64,
             min_idle: pool.min_idle as u64,
             max_uses: pool.max_uses,
+            max_waiting: pool.max_waiting as u64,
             acquire_timeout_ms: millis(pool.acquire_timeout),
             idle_timeout_ms: millis(pool.idle_timeout),
             max_lifetime_ms: millis(pool.max_lifetime),
@@ -201,6 +158,7 @@ impl leakpool_options {
             ("max_size", integer(self.max_size)),
             ("min_idle", integer(self.min_idle)),
             ("max_uses", integer(self.max_uses)),
+            ("max_waiting", integer(self.max_waiting)),
             ("acquire_timeout", millis(self.acquire_timeout_ms)),
             ("idle_timeout", millis(self.idle_timeout_ms)),
             ("max_lifetime", millis(self.max_lifetime_ms)),
@@ -284,13 +242,11 @@ pub unsafe extern "C" fn leakpool_options_init(
     struct_size: usize,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         let defaults = leakpool_options::of(&Settings::defaults(Names::Core));
         // SAFETY: as the header says.
         unsafe { give_sized("options", options, struct_size, &defaults) }
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Sets one option by its name in the documentation, from a text as a configuration file has it: ("leak_threshold",
@@ -303,7 +259,7 @@ pub unsafe extern "C" fn leakpool_options_set(
     value: *const c_char,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let (given, name, value) = unsafe { (read(options)?, text("name", name)?, text("value", value)?) };
         let mut settings = given.settings()?;
@@ -313,9 +269,7 @@ pub unsafe extern "C" fn leakpool_options_set(
         // SAFETY: `read` has checked the pointer and the size.
         unsafe { options.write(leakpool_options::of(&settings)) };
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Checks every option and what they mean together, as making a pool does.
@@ -325,14 +279,15 @@ pub unsafe extern "C" fn leakpool_options_validate(
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
     // SAFETY: as the header says.
-    let body = || unsafe { read(options) }?.settings()?.validate();
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    guard!(error, unsafe { read(options) }?.settings()?.validate())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enums::{
+        leakpool_force_release_when, leakpool_reset, leakpool_sql_text, leakpool_stack_capture,
+    };
     use leakpool::OPTIONS;
 
     #[test]

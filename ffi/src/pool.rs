@@ -2,17 +2,18 @@
 
 use std::ffi::{CString, c_char};
 use std::mem;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leakpool::host::HostRuntime;
+use leakpool::host::{HostRuntime, SharedCheckout};
 use leakpool::{CheckoutId, Error, ErrorCode, Names, Pool, Result, Settings};
 
-use crate::boundary::{Out, c_text, get, give_sized, guarded, plain, text};
+use crate::boundary::{Out, c_text, get, give_sized, plain, text};
+use crate::checkout_table::Table;
 use crate::checkouts::leakpool_checkouts;
 use crate::clock::leakpool_test_clock;
-use crate::error::{leakpool_error, leakpool_status};
-use crate::held::{Held, Table};
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::id::Mask;
 use crate::options::{self, leakpool_options};
 use crate::signals::WithoutSigpipe;
@@ -45,11 +46,11 @@ impl PoolHandle {
     }
 
     /// The checkout with this id, as its holder knows it.
-    pub(crate) fn held(&self, raw: u64) -> Result<(CheckoutId, Arc<Held>)> {
+    pub(crate) fn checkout(&self, raw: u64) -> Result<(CheckoutId, Arc<SharedCheckout>)> {
         // Before any lock: in a forked child it may be held by a thread that does not exist.
         self.pool.check_process()?;
         let id = self.mask.take(raw);
-        self.table.find(id).map(|held| (id, held)).ok_or_else(|| self.pool.missing(id))
+        self.table.find(id).map(|checkout| (id, checkout)).ok_or_else(|| self.pool.missing(id))
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -104,16 +105,14 @@ pub unsafe extern "C" fn leakpool_pool_new(
     pool: *mut *mut leakpool_pool,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
-        let out = unsafe { Out::new("pool", pool, std::ptr::null_mut()) }?;
+        let out = unsafe { Out::new("pool", pool, ptr::null_mut()) }?;
         // SAFETY: as the header says.
         let (dsn, settings) = unsafe { (text("dsn", dsn)?, options::settings_or_default(options)?) };
         out.give(make(dsn, settings, None)?);
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// For tests: the same in the time of a test clock, which the pool shares.
@@ -125,17 +124,15 @@ pub unsafe extern "C" fn leakpool_test_pool_new(
     pool: *mut *mut leakpool_pool,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
-        let out = unsafe { Out::new("pool", pool, std::ptr::null_mut()) }?;
+        let out = unsafe { Out::new("pool", pool, ptr::null_mut()) }?;
         // SAFETY: as the header says.
         let (dsn, settings, clock) =
             unsafe { (text("dsn", dsn)?, options::settings_or_default(options)?, get("clock", clock)?) };
         out.give(make(dsn, settings, Some(clock))?);
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The pool's name. NULL for NULL. Borrowed: lives as long as the pool.
@@ -154,14 +151,12 @@ pub unsafe extern "C" fn leakpool_pool_options(
     struct_size: usize,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let pool = unsafe { shared(pool) }?;
         // SAFETY: as the header says.
         unsafe { give_sized("options", options, struct_size, &leakpool_options::of(&pool.settings())) }
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Puts another leak policy in force (the options from leak_threshold to sql_text in the documentation's table); what
@@ -172,13 +167,11 @@ pub unsafe extern "C" fn leakpool_pool_reconfigure(
     options: *const leakpool_options,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let (pool, options) = unsafe { (shared(pool)?, options::read(options)?) };
         pool.reconfigure(options.settings()?)
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Changes one leak option by its name, from a text: leakpool_pool_set(pool, "leak_threshold", "45 s", &error). See
@@ -190,15 +183,13 @@ pub unsafe extern "C" fn leakpool_pool_set(
     value: *const c_char,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let (pool, name, value) = unsafe { (shared(pool)?, text("name", name)?, text("value", value)?) };
         let mut settings = pool.settings();
         settings.set(Names::Core, name, options::parsed(name, value)?)?;
         pool.reconfigure(settings)
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Changes max_size. Made smaller, surplus idle connections are closed now, others as they are released.
@@ -209,9 +200,7 @@ pub unsafe extern "C" fn leakpool_pool_resize(
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
     // SAFETY: as the header says.
-    let body = || unsafe { shared(pool) }?.pool.resize(max_size);
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    guard!(error, unsafe { shared(pool) }?.pool.resize(max_size))
 }
 
 /// Closes a pool: turns away who waits and who comes later (LEAKPOOL_POOL_CLOSED), waits for those who hold a
@@ -227,11 +216,11 @@ pub unsafe extern "C" fn leakpool_pool_close(
     still_held: *mut *mut leakpool_checkouts,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         let out = match still_held.is_null() {
             true => None,
             // SAFETY: as the header says.
-            false => Some(unsafe { Out::new("still_held", still_held, std::ptr::null_mut()) }?),
+            false => Some(unsafe { Out::new("still_held", still_held, ptr::null_mut()) }?),
         };
         // SAFETY: as the header says.
         let pool = unsafe { shared(pool) }?;
@@ -243,9 +232,7 @@ pub unsafe extern "C" fn leakpool_pool_close(
             out.give(leakpool_checkouts::new(&held));
         }
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Frees a pool, and closes it first, without waiting for holders, if it was not closed. Calls that are under way in
@@ -275,4 +262,40 @@ pub unsafe extern "C" fn leakpool_pool_free(pool: *mut leakpool_pool) {
 /// The message for what cannot be reached after a release in another thread.
 pub(crate) fn gone(id: CheckoutId) -> Error {
     Error::new(ErrorCode::AlreadyReleased, format!("checkout {id} was released before"))
+}
+
+/// Every checkout that is held now, longest held first. Yours: free the list with leakpool_checkouts_free().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn leakpool_pool_checkouts(
+    pool: *const leakpool_pool,
+    checkouts: *mut *mut leakpool_checkouts,
+    error: *mut *mut leakpool_error,
+) -> leakpool_status {
+    guard!(error, {
+        // SAFETY: as the header says.
+        let out = unsafe { Out::new("checkouts", checkouts, ptr::null_mut()) }?;
+        // SAFETY: as the header says.
+        let pool = unsafe { shared(pool) }?;
+        pool.pool.check_process()?;
+        out.give(leakpool_checkouts::new(&pool.pool.checkouts()));
+        Ok(())
+    })
+}
+
+/// Those of them that are suspected or proven to have leaked. Yours: free the list with leakpool_checkouts_free().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn leakpool_pool_leaks(
+    pool: *const leakpool_pool,
+    checkouts: *mut *mut leakpool_checkouts,
+    error: *mut *mut leakpool_error,
+) -> leakpool_status {
+    guard!(error, {
+        // SAFETY: as the header says.
+        let out = unsafe { Out::new("checkouts", checkouts, ptr::null_mut()) }?;
+        // SAFETY: as the header says.
+        let pool = unsafe { shared(pool) }?;
+        pool.pool.check_process()?;
+        out.give(leakpool_checkouts::new(&pool.pool.leaks()));
+        Ok(())
+    })
 }

@@ -6,20 +6,11 @@ use std::ptr;
 use leakpool::Result;
 use leakpool::exchange::{Format, Formats, Param, Query};
 
-use crate::boundary::{Nothing, Out, array, guarded, invalid, plain, text};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::boundary::{Nothing, Out, array, invalid, plain, text};
+use crate::enums::leakpool_format;
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::pool::{gone, leakpool_pool, shared};
 use crate::result::leakpool_result;
-
-/// How values travel (leakpool_param.format, and the results of queries).
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub enum leakpool_format {
-    /// As the type's text, in the session's DateStyle, TimeZone and so on.
-    LEAKPOOL_TEXT = 0,
-    /// As the type's binary form, in network byte order.
-    LEAKPOOL_BINARY = 1,
-}
 
 /// For leakpool_param.length: the text ends with a NUL.
 pub const LEAKPOOL_NUL_TERMINATED: usize = usize::MAX;
@@ -113,7 +104,7 @@ pub unsafe extern "C" fn leakpool_query(
     result: *mut *mut leakpool_result,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("result", result, ptr::null_mut()) }?;
         let format = format_of("result_format", result_format)?;
@@ -121,9 +112,7 @@ pub unsafe extern "C" fn leakpool_query(
         let answer = unsafe { run(pool, checkout, sql, params, param_count, format) }?;
         out.give(answer);
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The same for a statement whose rows are of no interest. affected: NULL, or where to put the number of rows that
@@ -138,7 +127,7 @@ pub unsafe extern "C" fn leakpool_execute(
     affected: *mut u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         let out = match affected.is_null() {
             true => None,
             // SAFETY: as the header says.
@@ -150,9 +139,7 @@ pub unsafe extern "C" fn leakpool_execute(
             out.set(answer.affected());
         }
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Runs a text of any number of statements, without parameters: one transaction, unless the text says otherwise.
@@ -166,7 +153,7 @@ pub unsafe extern "C" fn leakpool_script(
     result: *mut *mut leakpool_result,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         let out = match result.is_null() {
             true => None,
             // SAFETY: as the header says.
@@ -174,17 +161,15 @@ pub unsafe extern "C" fn leakpool_script(
         };
         // SAFETY: as the header says.
         let (pool, sql) = unsafe { (shared(pool)?, text("sql", sql)?) };
-        let (id, held) = pool.held(checkout)?;
-        let connection = held.connection().ok_or_else(|| gone(id))?;
+        let (id, checkout) = pool.checkout(checkout)?;
+        let connection = checkout.connection().ok_or_else(|| gone(id))?;
         let mut answers = connection.exchange().simple(sql)?;
         let answers = pool.block_on(answers.collect())?;
         if let Some(out) = out {
             out.give(leakpool_result::chain(answers)?);
         }
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// # Safety
@@ -199,33 +184,11 @@ unsafe fn run(
 ) -> Result<leakpool_result> {
     // SAFETY: the caller's promise.
     let (pool, sql, given) = unsafe { (shared(pool)?, text("sql", sql)?, params(given, count)?) };
-    let (id, held) = pool.held(checkout)?;
-    let connection = held.connection().ok_or_else(|| gone(id))?;
+    let (id, checkout) = pool.checkout(checkout)?;
+    let connection = checkout.connection().ok_or_else(|| gone(id))?;
     let query = Query::new(sql).params(&given).formats(Formats::All(format));
     let answer = pool.block_on(async { connection.exchange().extended(&query).await?.one().await })?;
     leakpool_result::new(answer)
-}
-
-/// The transaction status of a session. The numbers are those of libpq's PGTransactionStatusType.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum leakpool_transaction {
-    /// Not in a transaction.
-    LEAKPOOL_TX_IDLE = 0,
-    /// In a transaction.
-    LEAKPOOL_TX_OPEN = 2,
-    /// In a transaction that has failed.
-    LEAKPOOL_TX_FAILED = 3,
-}
-
-impl From<leakpool::TransactionStatus> for leakpool_transaction {
-    fn from(status: leakpool::TransactionStatus) -> leakpool_transaction {
-        match status {
-            leakpool::TransactionStatus::Idle => leakpool_transaction::LEAKPOOL_TX_IDLE,
-            leakpool::TransactionStatus::InTransaction => leakpool_transaction::LEAKPOOL_TX_OPEN,
-            leakpool::TransactionStatus::Failed => leakpool_transaction::LEAKPOOL_TX_FAILED,
-        }
-    }
 }
 
 /// The name of a transaction status; "unknown" for a number that is none. Lives for ever.

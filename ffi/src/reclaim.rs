@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::boundary::c_text;
 use crate::id::Mask;
-use crate::subscription::UserData;
+use crate::user_data::UserData;
 
 /// Ends the session of a checkout that is taken away. Runs at most once, on a thread of the library's.
 ///

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use leakpool::Result;
 
-use crate::boundary::{Out, array, c_text, get, guarded, plain};
+use crate::boundary::{Out, array, c_text, get, plain};
 use crate::detector::{leakpool_detector, watching};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::pool::{leakpool_pool, shared};
 
 /// # Safety
@@ -34,8 +34,10 @@ pub unsafe extern "C" fn leakpool_pool_report(
         pool.pool.check_process()?;
         Ok(pool.pool.report())
     };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, || give(text, make)) }
+    guard!(error, {
+        // SAFETY: as the header says.
+        unsafe { give(text, make) }
+    })
 }
 
 /// The metrics of one or several pools as OpenMetrics text, which Prometheus reads. pools: an array of pool_count. On
@@ -58,8 +60,10 @@ pub unsafe extern "C" fn leakpool_openmetrics(
         }
         Ok(leakpool::openmetrics(&metrics))
     };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, || give(text, make)) }
+    guard!(error, {
+        // SAFETY: as the header says.
+        unsafe { give(text, make) }
+    })
 }
 
 /// The report of a watched pool. On failure *text is NULL. Yours: free it with leakpool_string_free().
@@ -75,8 +79,10 @@ pub unsafe extern "C" fn leakpool_detector_report(
         detector.detector.check_process()?;
         Ok(detector.detector.report())
     };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, || give(text, make)) }
+    guard!(error, {
+        // SAFETY: as the header says.
+        unsafe { give(text, make) }
+    })
 }
 
 /// The metrics of a watched pool as OpenMetrics text. On failure *text is NULL. Yours: free it with
@@ -93,8 +99,10 @@ pub unsafe extern "C" fn leakpool_detector_openmetrics(
         detector.detector.check_process()?;
         Ok(detector.detector.openmetrics())
     };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, || give(text, make)) }
+    guard!(error, {
+        // SAFETY: as the header says.
+        unsafe { give(text, make) }
+    })
 }
 
 /// Waits until every event of before has been told to its subscribers, or timeout_ms are over. told: NULL, or where
@@ -106,7 +114,7 @@ pub unsafe extern "C" fn leakpool_pool_flush_events(
     told: *mut i32,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let pool = unsafe { shared(pool) }?;
         pool.pool.check_process()?;
@@ -116,9 +124,7 @@ pub unsafe extern "C" fn leakpool_pool_flush_events(
             unsafe { told.write(all.into()) };
         }
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Frees a text that a function of this library has given away. NULL is fine.

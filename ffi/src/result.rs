@@ -6,9 +6,9 @@ use std::ptr;
 use leakpool::Result;
 use leakpool::exchange::{Answer, Column, Format};
 
-use crate::boundary::{Out, c_text, free, get, guarded, invalid, lent, plain};
-use crate::error::{leakpool_error, leakpool_status};
-use crate::query::leakpool_format;
+use crate::boundary::{Out, c_text, free, get, invalid, lent, plain};
+use crate::enums::leakpool_format;
+use crate::error::{guard, leakpool_error, leakpool_status};
 
 /// The answer to one statement: rows, columns, and the command tag.
 ///
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn leakpool_result_column(
     description: *mut leakpool_column,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let result = unsafe { get("result", result) }?;
         let Some(found) = result.columns.get(column) else {
@@ -190,9 +190,7 @@ pub unsafe extern "C" fn leakpool_result_column(
         let value = column_for_c(&found.name, &found.column);
         // SAFETY: as the header says.
         unsafe { Out::new("description", description, value) }.map(drop)
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The name of one column; NULL if there is no such column. Borrowed.
@@ -222,7 +220,7 @@ pub unsafe extern "C" fn leakpool_result_value(
     value: *mut leakpool_value,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let result = unsafe { get("result", result) }?;
         let Some(cell) = result.cell(row, column) else {
@@ -236,9 +234,7 @@ pub unsafe extern "C" fn leakpool_result_value(
         let found = leakpool_value { data: data.cast(), length, is_null: cell.is_none().into(), format };
         // SAFETY: as the header says.
         unsafe { Out::new("value", value, found) }.map(drop)
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// One value, with a NUL behind it; NULL for SQL's NULL, and if there is no such row or column (tell them apart with

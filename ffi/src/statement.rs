@@ -5,8 +5,8 @@ use std::ptr;
 
 use leakpool::exchange::{Column, Formats, Query};
 
-use crate::boundary::{Out, array, c_text, free, get, guarded, invalid, plain, text};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::boundary::{Out, array, c_text, free, get, invalid, plain, text};
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::pool::{gone, leakpool_pool, shared};
 use crate::query::{format_of, leakpool_param, params};
 use crate::result::{column_for_c, leakpool_column, leakpool_result};
@@ -35,14 +35,14 @@ pub unsafe extern "C" fn leakpool_prepare(
     statement: *mut *mut leakpool_statement,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("statement", statement, ptr::null_mut()) }?;
         // SAFETY: as the header says.
         let (pool, sql, oids) =
             unsafe { (shared(pool)?, text("sql", sql)?, array("oids", oids, oid_count)?) };
-        let (id, held) = pool.held(checkout)?;
-        let connection = held.connection().ok_or_else(|| gone(id))?;
+        let (id, checkout) = pool.checkout(checkout)?;
+        let connection = checkout.connection().ok_or_else(|| gone(id))?;
         let described = pool.block_on(connection.exchange().describe(sql, oids))?;
         let columns = described.columns.as_deref().unwrap_or_default();
         out.give(leakpool_statement {
@@ -51,9 +51,7 @@ pub unsafe extern "C" fn leakpool_prepare(
             columns: columns.iter().map(|column| (c_text(&column.name), column.clone())).collect(),
         });
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Runs a prepared statement. As leakpool_query(); there must be exactly as many parameters as it takes, and an oid of
@@ -69,7 +67,7 @@ pub unsafe extern "C" fn leakpool_statement_query(
     result: *mut *mut leakpool_result,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("result", result, ptr::null_mut()) }?;
         let format = format_of("result_format", result_format)?;
@@ -84,15 +82,13 @@ pub unsafe extern "C" fn leakpool_statement_query(
         for (param, oid) in given.iter_mut().zip(&statement.oids).filter(|(param, _)| param.oid == 0) {
             param.oid = *oid;
         }
-        let (id, held) = pool.held(checkout)?;
-        let connection = held.connection().ok_or_else(|| gone(id))?;
+        let (id, checkout) = pool.checkout(checkout)?;
+        let connection = checkout.connection().ok_or_else(|| gone(id))?;
         let query = Query::new(&statement.sql).params(&given).formats(Formats::All(format));
         let answer = pool.block_on(async { connection.exchange().extended(&query).await?.one().await })?;
         out.give(leakpool_result::new(answer)?);
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// How many parameters it takes; 0 for NULL.
@@ -129,7 +125,7 @@ pub unsafe extern "C" fn leakpool_statement_column(
     description: *mut leakpool_column,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let statement = unsafe { get("statement", statement) }?;
         let Some((name, found)) = statement.columns.get(column) else {
@@ -138,9 +134,7 @@ pub unsafe extern "C" fn leakpool_statement_column(
         };
         // SAFETY: as the header says.
         unsafe { Out::new("description", description, column_for_c(name, found)) }.map(drop)
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Frees a statement. Connections forget it by themselves. NULL is fine.

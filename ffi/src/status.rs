@@ -4,9 +4,10 @@ use std::ffi::c_char;
 
 use leakpool::PoolStatus;
 
-use crate::boundary::{give_sized, guarded};
+use crate::boundary::give_sized;
 use crate::detector::{leakpool_detector, watching};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::enums::{leakpool_activity, leakpool_verdict};
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::pool::{leakpool_pool, shared};
 
 /// How full a pool is, at one moment. Under traffic its numbers are read one after the other, not all at once.
@@ -66,15 +67,13 @@ pub unsafe extern "C" fn leakpool_pool_get_status(
     struct_size: usize,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let pool = unsafe { shared(pool) }?;
         pool.pool.check_process()?;
         // SAFETY: as the header says.
         unsafe { give_sized("status", status, struct_size, &leakpool_pool_status::from(&pool.pool.status())) }
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// How full a watched pool is, as far as it is known here. struct_size is sizeof(leakpool_pool_status).
@@ -85,50 +84,14 @@ pub unsafe extern "C" fn leakpool_detector_get_status(
     struct_size: usize,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let detector = unsafe { watching(detector) }?;
         detector.detector.check_process()?;
         let value = leakpool_pool_status::from(&detector.detector.status());
         // SAFETY: as the header says.
         unsafe { give_sized("status", status, struct_size, &value) }
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
-}
-
-/// What the session of a checkout does now.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum leakpool_activity {
-    /// The server works on a statement.
-    LEAKPOOL_EXECUTING = 0,
-    /// The server waits for its client: an open COPY FROM STDIN, or a result that nobody reads.
-    LEAKPOOL_STALLED = 1,
-    /// Nothing runs, no transaction is open.
-    LEAKPOOL_IDLE = 2,
-    /// Nothing runs, a transaction is open.
-    LEAKPOOL_IDLE_IN_TRANSACTION = 3,
-    /// Nothing runs, a transaction is open and has failed.
-    LEAKPOOL_IDLE_IN_FAILED_TRANSACTION = 4,
-    /// Not known (leakpool_detector_unknown): which is not unused.
-    LEAKPOOL_ACTIVITY_UNKNOWN = 5,
-}
-
-/// What the detector concludes about a checkout.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum leakpool_verdict {
-    /// Held for less than leak_threshold.
-    LEAKPOOL_HEALTHY = 0,
-    /// Held for longer, but at work or recently used.
-    LEAKPOOL_BUSY = 1,
-    /// Within the duration that its caller announced.
-    LEAKPOOL_EXPECTED = 2,
-    /// Probably leaked.
-    LEAKPOOL_SUSPECTED = 3,
-    /// Certainly leaked: nobody can reach the handle any more.
-    LEAKPOOL_PROVEN = 4,
+    })
 }
 
 macro_rules! names {

@@ -5,11 +5,12 @@ use std::ptr;
 
 use leakpool::{Event, EventKind, Result, Subscription};
 
-use crate::boundary::{Out, free, guarded, invalid};
+use crate::boundary::{Out, free, invalid};
 use crate::detector::{leakpool_detector, watching};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::event::leakpool_event;
 use crate::pool::{leakpool_pool, shared};
+use crate::user_data::UserData;
 
 /// For subscriptions: events of every kind, also of those that later versions add.
 pub const LEAKPOOL_ALL_EVENTS: u32 = u32::MAX;
@@ -25,24 +26,6 @@ pub type leakpool_event_fn =
 /// A subscription of a callback. Yours: end it with leakpool_subscription_free(). It may outlive its pool.
 #[derive(Debug)]
 pub struct leakpool_subscription(#[allow(dead_code)] Subscription);
-
-/// What C passes through us. It says that its callback may run on another thread, by subscribing.
-pub(crate) struct UserData(*mut c_void);
-
-// SAFETY: the header says that callbacks run on a thread of the library's, and that user_data is used there.
-unsafe impl Send for UserData {}
-// SAFETY: as for Send.
-unsafe impl Sync for UserData {}
-
-impl UserData {
-    pub(crate) fn new(pointer: *mut c_void) -> UserData {
-        UserData(pointer)
-    }
-
-    pub(crate) fn get(&self) -> *mut c_void {
-        self.0
-    }
-}
 
 fn kinds(mask: u32) -> Result<Vec<EventKind>> {
     let bit = |kind: &EventKind| 1_u32 << (*kind as u8);
@@ -74,7 +57,7 @@ pub unsafe extern "C" fn leakpool_pool_subscribe(
     subscription: *mut *mut leakpool_subscription,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("subscription", subscription, ptr::null_mut()) }?;
         // SAFETY: as the header says.
@@ -83,9 +66,7 @@ pub unsafe extern "C" fn leakpool_pool_subscribe(
         let told = teller(callback, user_data)?;
         out.give(leakpool_subscription(pool.pool.subscribe(&kinds(event_kinds)?, told)));
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The same for the events of a watched pool.
@@ -98,7 +79,7 @@ pub unsafe extern "C" fn leakpool_detector_subscribe(
     subscription: *mut *mut leakpool_subscription,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("subscription", subscription, ptr::null_mut()) }?;
         // SAFETY: as the header says.
@@ -107,9 +88,7 @@ pub unsafe extern "C" fn leakpool_detector_subscribe(
         let told = teller(callback, user_data)?;
         out.give(leakpool_subscription(detector.detector.subscribe(&kinds(event_kinds)?, told)));
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Ends a subscription. A barrier: once it has returned, the callback runs on no other thread and is never called

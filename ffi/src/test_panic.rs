@@ -4,23 +4,20 @@ use std::ffi::c_char;
 
 use leakpool::Result;
 
-use crate::boundary::{guarded, plain, text};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::boundary::{plain, text};
+use crate::error::{guard, leakpool_error, leakpool_status};
 
 /// Panics with that text behind a function with a status.
 #[unsafe(no_mangle)]
-#[allow(clippy::panic)]
 pub unsafe extern "C" fn leakpool_test_panic(
     message: *const c_char,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || -> Result<()> {
+    guard!(error, {
         // SAFETY: the test passes a text or NULL.
         let message = unsafe { text("message", message) }?;
-        panic!("{message}")
-    };
-    // SAFETY: the test passes NULL or a place for a pointer.
-    unsafe { guarded(error, body) }
+        fall(message)
+    })
 }
 
 /// Panics behind a function without a status.
@@ -28,4 +25,9 @@ pub unsafe extern "C" fn leakpool_test_panic(
 #[allow(clippy::panic)]
 pub extern "C" fn leakpool_test_panic_plain() -> usize {
     plain(|| panic!("behind a function without a status"))
+}
+
+#[allow(clippy::panic)]
+fn fall(message: &str) -> Result<()> {
+    panic!("{message}")
 }

@@ -2,10 +2,10 @@
 
 use std::ffi::c_char;
 
-use crate::boundary::{Out, guarded, text_or_null};
-use crate::error::{leakpool_error, leakpool_status};
+use crate::boundary::{Out, text_or_null};
+use crate::enums::leakpool_transaction;
+use crate::error::{guard, leakpool_error, leakpool_status};
 use crate::pool::{gone, leakpool_pool, shared};
-use crate::query::leakpool_transaction;
 
 /// Begins a transaction. modes: NULL, or what may stand behind BEGIN: "ISOLATION LEVEL SERIALIZABLE, READ ONLY". One
 /// that is open already is LEAKPOOL_INVALID_ARGUMENT.
@@ -16,15 +16,13 @@ pub unsafe extern "C" fn leakpool_begin(
     modes: *const c_char,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let (pool, modes) = unsafe { (shared(pool)?, text_or_null("modes", modes)?) };
-        let (id, held) = pool.held(checkout)?;
-        let connection = held.connection().ok_or_else(|| gone(id))?;
+        let (id, checkout) = pool.checkout(checkout)?;
+        let connection = checkout.connection().ok_or_else(|| gone(id))?;
         pool.block_on(connection.exchange().begin(modes.unwrap_or_default()))
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Commits the open transaction. LEAKPOOL_OK means committed: a transaction that had failed before is rolled back, and
@@ -35,15 +33,13 @@ pub unsafe extern "C" fn leakpool_commit(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let pool = unsafe { shared(pool) }?;
-        let (id, held) = pool.held(checkout)?;
-        let connection = held.connection().ok_or_else(|| gone(id))?;
+        let (id, checkout) = pool.checkout(checkout)?;
+        let connection = checkout.connection().ok_or_else(|| gone(id))?;
         pool.block_on(connection.exchange().commit())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// Rolls back the open transaction; does nothing if none is open.
@@ -53,15 +49,13 @@ pub unsafe extern "C" fn leakpool_rollback(
     checkout: u64,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let pool = unsafe { shared(pool) }?;
-        let (id, held) = pool.held(checkout)?;
-        let connection = held.connection().ok_or_else(|| gone(id))?;
+        let (id, checkout) = pool.checkout(checkout)?;
+        let connection = checkout.connection().ok_or_else(|| gone(id))?;
         pool.block_on(connection.exchange().rollback())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }
 
 /// The transaction status after the last answer of the server. Asks nobody.
@@ -72,14 +66,12 @@ pub unsafe extern "C" fn leakpool_transaction_status(
     transaction: *mut leakpool_transaction,
     error: *mut *mut leakpool_error,
 ) -> leakpool_status {
-    let body = || {
+    guard!(error, {
         // SAFETY: as the header says.
         let out = unsafe { Out::new("transaction", transaction, leakpool_transaction::LEAKPOOL_TX_IDLE) }?;
         // SAFETY: as the header says.
-        let (id, held) = unsafe { shared(pool) }?.held(checkout)?;
-        out.set(held.connection().ok_or_else(|| gone(id))?.transaction_status().into());
+        let (id, checkout) = unsafe { shared(pool) }?.checkout(checkout)?;
+        out.set(checkout.connection().ok_or_else(|| gone(id))?.transaction_status().into());
         Ok(())
-    };
-    // SAFETY: as the header says.
-    unsafe { guarded(error, body) }
+    })
 }

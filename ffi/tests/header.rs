@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, ParseConfig, Style};
 
 /// The order of the header, which is that of its reader.
-const NOUNS: [&str; 21] = [
+const NOUNS: [&str; 22] = [
     "version",
+    "enums",
     "error",
     "options",
     "clock",
@@ -28,11 +29,11 @@ const NOUNS: [&str; 21] = [
     "checkouts",
     "details",
     "report",
+    "log",
     "event",
     "subscription",
     "reclaim",
     "detector",
-    "lib",
 ];
 
 const ABOUT: &str = "\
@@ -143,7 +144,7 @@ fn header() -> String {
     // cbindgen has no word for usize::MAX.
     config.export.exclude = vec!["LEAKPOOL_NUL_TERMINATED".to_owned()];
     // Those that stand in structs as plain numbers, since C may put any number there.
-    let numbers = ["force_release_when", "stack_capture", "sql_text", "reset", "format"];
+    let numbers = ["log_level", "force_release_when", "stack_capture", "sql_text", "reset", "format"];
     config.export.include = numbers.iter().map(|name| format!("leakpool_{name}")).collect();
     let mut builder = Builder::new().with_config(config);
     for noun in NOUNS {
@@ -199,7 +200,7 @@ fn every_export_stands_behind_the_boundary() {
         let source = fs::read_to_string(root().join("ffi/src").join(format!("{noun}.rs"))).unwrap();
         for export in source.split("#[unsafe(no_mangle)]").skip(1) {
             let body = export.split("\n}\n").next().unwrap();
-            let guards = ["guarded(", "plain(", "free(", "leakpool_acquire_with("];
+            let guards = ["guard!(", "plain(", "free(", "leakpool_acquire_with("];
             assert!(guards.iter().any(|guard| body.contains(guard)), "outside of the boundary: {body}");
         }
     }

@@ -3,31 +3,31 @@
 
 #define SAME(c, rust) _Static_assert((c) == (rust), #c " is not as in Rust")
 
-SAME(sizeof(leakpool_options), 208);
+SAME(sizeof(leakpool_options), 216);
 SAME(_Alignof(leakpool_options), 8);
 SAME(offsetof(leakpool_options, struct_size), 0);
 SAME(offsetof(leakpool_options, max_size), 8);
 SAME(offsetof(leakpool_options, min_idle), 16);
 SAME(offsetof(leakpool_options, max_uses), 24);
-SAME(offsetof(leakpool_options, acquire_timeout_ms), 32);
-SAME(offsetof(leakpool_options, idle_timeout_ms), 40);
-SAME(offsetof(leakpool_options, max_lifetime_ms), 48);
-SAME(offsetof(leakpool_options, close_timeout_ms), 56);
-SAME(offsetof(leakpool_options, reset_timeout_ms), 64);
-SAME(offsetof(leakpool_options, leak_threshold_ms), 72);
-SAME(offsetof(leakpool_options, check_interval_ms), 80);
-SAME(offsetof(leakpool_options, max_held_ms), 88);
-SAME(offsetof(leakpool_options, force_release_after_ms), 96);
-SAME(offsetof(leakpool_options, utilization_warning), 104);
-SAME(offsetof(leakpool_options, max_leaks_before_alert), 112);
-SAME(offsetof(leakpool_options, stack_depth), 116);
-SAME(offsetof(leakpool_options, force_release_busy), 120);
-SAME(offsetof(leakpool_options, force_release_when), 124);
-SAME(offsetof(leakpool_options, statement_cache), 128);
-SAME(offsetof(leakpool_options, reset), 132);
-SAME(offsetof(leakpool_options, stack_capture), 136);
-SAME(offsetof(leakpool_options, sql_text), 140);
-SAME(offsetof(leakpool_options, name), 144);
+SAME(offsetof(leakpool_options, acquire_timeout_ms), 40);
+SAME(offsetof(leakpool_options, idle_timeout_ms), 48);
+SAME(offsetof(leakpool_options, max_lifetime_ms), 56);
+SAME(offsetof(leakpool_options, close_timeout_ms), 64);
+SAME(offsetof(leakpool_options, reset_timeout_ms), 72);
+SAME(offsetof(leakpool_options, leak_threshold_ms), 80);
+SAME(offsetof(leakpool_options, check_interval_ms), 88);
+SAME(offsetof(leakpool_options, max_held_ms), 96);
+SAME(offsetof(leakpool_options, force_release_after_ms), 104);
+SAME(offsetof(leakpool_options, utilization_warning), 112);
+SAME(offsetof(leakpool_options, max_leaks_before_alert), 120);
+SAME(offsetof(leakpool_options, stack_depth), 124);
+SAME(offsetof(leakpool_options, force_release_busy), 128);
+SAME(offsetof(leakpool_options, force_release_when), 132);
+SAME(offsetof(leakpool_options, statement_cache), 136);
+SAME(offsetof(leakpool_options, reset), 140);
+SAME(offsetof(leakpool_options, stack_capture), 144);
+SAME(offsetof(leakpool_options, sql_text), 148);
+SAME(offsetof(leakpool_options, name), 152);
 
 SAME(sizeof(leakpool_acquire_options), 40);
 SAME(_Alignof(leakpool_acquire_options), 8);

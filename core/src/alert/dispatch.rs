@@ -21,11 +21,11 @@ use tokio::sync::oneshot;
 use tracing::Level;
 
 use super::log;
-use super::subscribe::{Events, Subscriber, Subscription, drop_quietly, panic_text};
+use super::subscribe::{Events, Subscriber, Subscription, drop_quietly};
 use crate::detect::event::{Event, EventKind, EventSink, LogLine};
 use crate::error::{Error, ErrorCode, Result};
 use crate::parking::Parking;
-use crate::process::{OfProcess, Process, Singleton};
+use crate::process::{OfProcess, Process, Singleton, panic_text};
 
 /// The most events that wait in one queue.
 pub(crate) const CAPACITY: usize = 4096;

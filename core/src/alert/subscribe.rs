@@ -13,18 +13,7 @@ use tokio::sync::Notify;
 
 use super::dispatch::Queue;
 use crate::detect::event::{Event, EventKind};
-use crate::process::Process;
-
-/// What a panic said, if it said anything.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text
-    } else {
-        "no message"
-    }
-}
+use crate::process::{Process, panic_text};
 
 /// The union of the bits of some kinds.
 pub(super) fn mask_of(kinds: &[EventKind]) -> u32 {

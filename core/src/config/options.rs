@@ -400,6 +400,7 @@ options! {
     pool max_size: usize = "10", "max", "max_size", "The most connections, 1 to 65,535.";
     pool min_idle: usize = "0", "min", "min_size", "Connections kept warm.";
     pool acquire_timeout: Duration = "30 s", "connectionTimeoutMillis", "timeout", "The longest wait of an acquire; 0 = for ever.";
+    pool max_waiting: usize = "0", "maxWaiting", "max_waiting", "So many acquires may wait for a connection; one more fails at once. 0 = no limit.";
     pool idle_timeout: Duration = "600 s", "idleTimeoutMillis", "max_idle", "An idle connection is closed after that long; 0 = never.";
     pool max_lifetime: Duration = "3600 s", "maxLifetimeSeconds", "max_lifetime", "A connection is not lent again after that long; 0 = no limit.";
     pool max_uses: u64 = "0", "maxUses", "max_uses", "A connection is closed after that many checkouts; 0 = no limit.";

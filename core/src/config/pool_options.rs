@@ -15,6 +15,8 @@ pub struct PoolOptions {
     pub min_idle: usize,
     /// The longest wait of an acquire, all phases together. Default 30 s; zero = for ever.
     pub acquire_timeout: Duration,
+    /// So many acquires may wait for a connection; one more fails at once. Default 0 = no limit.
+    pub max_waiting: usize,
     /// An idle connection is closed after that long. Default 600 s; zero = never.
     pub idle_timeout: Duration,
     /// A connection is not lent again after that long. Default 3600 s; zero = no limit.
@@ -41,6 +43,7 @@ impl Default for PoolOptions {
             max_size: 10,
             min_idle: 0,
             acquire_timeout: Duration::from_secs(30),
+            max_waiting: 0,
             idle_timeout: Duration::from_secs(600),
             max_lifetime: Duration::from_secs(3600),
             max_uses: 0,

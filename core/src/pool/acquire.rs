@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::establish::Making;
-use super::places::Closed;
+use super::places::{Closed, TooMany};
 use super::shared::{Conn, Place, Shared, WeakPlace, closed};
 use super::timing::Timing;
 use crate::clock::{Nanos, nanos};
+use crate::config::named;
 use crate::detect::CheckOutParams;
 use crate::detect::event::{AcquirePhase, EventData, Exhausted, RemoveReason};
 use crate::detect::site::SiteId;
@@ -238,7 +239,8 @@ impl Shared {
         let place = match Place::take(&self) {
             Some(place) => place,
             None => {
-                let waiting = self.places.wait();
+                let most = self.options().max_waiting;
+                let waiting = self.places.wait(most).map_err(|TooMany| self.too_many_waiting(most))?;
                 self.detector.waiting_began();
                 match self.timing.before(deadline, waiting).await {
                     Some(Ok(())) => Place::of(&self),
@@ -294,11 +296,23 @@ impl Shared {
     /// A connection was made.
     fn made(&self, connection: &Conn, started: Instant) {
         self.places.opened();
+        self.timing.changed.notify_waiters();
         self.detector.stats.create_time.record_duration(started.elapsed());
         count(&self.detector.stats.created);
         let backend_pid = connection.session.slot.stamps.backend_pid();
         self.detector.emit(EventData::Connect { backend_pid, took: started.elapsed() });
         *self.last_error.lock() = None;
+    }
+
+    #[cold]
+    fn too_many_waiting(&self, most: usize) -> Error {
+        let option = named(self.options().names, "max_waiting");
+        let text = format!(
+            "pool {:?}: {most} {} for a connection already, as many as {option} ({most}) allows",
+            self.name,
+            if most == 1 { "acquire waits" } else { "acquires wait" },
+        );
+        Error::new(ErrorCode::TooManyWaiting, text)
     }
 
     #[cold]

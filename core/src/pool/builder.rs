@@ -97,6 +97,8 @@ impl PoolBuilder {
         pool.min_idle: usize;
         /// The longest wait of an acquire; zero = for ever.
         pool.acquire_timeout: Duration;
+        /// So many acquires may wait for a connection; one more fails at once. Zero = no limit.
+        pool.max_waiting: usize;
         /// An idle connection is closed after that long; zero = never.
         pool.idle_timeout: Duration;
         /// A connection is not lent again after that long (less up to a tenth, so that connections made together

@@ -182,6 +182,14 @@ impl Connection {
         &self.session
     }
 
+    /// For hosts: an error if it was taken away from its holder.
+    ///
+    /// # Errors
+    /// `ForceReleased`.
+    pub(crate) fn check_held(&self) -> Result<()> {
+        self.session.revocation.get().map_or(Ok(()), |revocation| Err(force_released(revocation)))
+    }
+
     fn give_back(&mut self, broken: bool) -> Result<()> {
         let Some(client) = self.client.take() else { return Ok(()) };
         let session = &self.session;

@@ -467,6 +467,12 @@ impl Pool {
         self.0.drain()
     }
 
+    /// Waits until so many connections are open, at most for `limit`. False if there were fewer by then, or the pool was
+    /// closed.
+    pub async fn wait_until_open(&self, connections: usize, limit: Duration) -> bool {
+        self.0.wait_until_open(connections, limit).await
+    }
+
     /// Stops new acquires, waits up to `close_timeout` for those who hold a connection (not for flagged ones),
     /// takes back what is left, and ends every session, task and thread. Returns who still held.
     ///

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::acquire::make;
 use super::places::Counts;
@@ -44,6 +45,16 @@ impl Shared {
         }
         self.refill_now();
         Ok(())
+    }
+
+    /// True once so many connections are open; false if the pool is closed, or after the limit.
+    pub(crate) async fn wait_until_open(&self, connections: usize, limit: Duration) -> bool {
+        let open = || self.places.counts().open >= connections;
+        tokio::select! {
+            () = self.timing.until_so(|| open() || self.is_closed()) => {}
+            () = self.timing.sleep(limit) => {}
+        }
+        open()
     }
 
     /// Ends the lifetime of every connection that there is: those that are idle leave now, the others as they come back.

@@ -56,6 +56,10 @@ pub(super) struct Counts {
     pub(super) idle: usize,
 }
 
+/// As many wait as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooMany;
+
 /// No place will be free any more: the pool is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closed;
@@ -171,10 +175,13 @@ impl<T> Places<T> {
         Counts { max_size: books.max_size, open: books.open, idle: books.idle.len() }
     }
 
-    /// Waits for a place, after those who have come before.
-    pub(super) fn wait(&self) -> Waiting<'_, T> {
+    /// Waits for a place, after those who have come before; at most `most` do (zero = no limit).
+    pub(super) fn wait(&self, most: usize) -> Result<Waiting<'_, T>, TooMany> {
         let (sender, granted) = oneshot::channel();
         let mut books = self.books.lock();
+        if most > 0 && books.waiting.len() >= most && books.taken >= books.max_size {
+            return Err(TooMany);
+        }
         let ticket = books.next_ticket;
         books.next_ticket += 1;
         if !books.closed {
@@ -182,7 +189,7 @@ impl<T> Places<T> {
         }
         // One may have become free since it was asked for.
         self.serve(books);
-        Waiting { places: self, ticket, granted, over: false }
+        Ok(Waiting { places: self, ticket, granted, over: false })
     }
 
     /// Gives free places to those who wait.

@@ -9,6 +9,11 @@ fn places(max_size: usize) -> (Places<u32>, Arc<AtomicUsize>) {
     (Places::new(max_size, waiting.clone()), waiting)
 }
 
+/// Without a limit.
+fn wait(places: &Places<u32>) -> Waiting<'_, u32> {
+    places.wait(0).unwrap_or_else(|TooMany| unreachable!())
+}
+
 fn poll_once(waiting: &mut Waiting<'_, u32>) -> Poll<Result<(), Closed>> {
     Pin::new(waiting).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -40,7 +45,7 @@ fn what_came_back_last_is_taken_first_and_the_longest_idle_is_removed_first() {
 fn who_waits_is_served_in_turn_and_one_that_goes_away_loses_no_place() {
     let (places, waiting) = places(1);
     make(&places);
-    let (mut first, mut second, mut third) = (places.wait(), places.wait(), places.wait());
+    let (mut first, mut second, mut third) = (wait(&places), wait(&places), wait(&places));
     assert_eq!(waiting.load(Ordering::SeqCst), 3);
     assert_eq!(places.put(7), None);
     assert_eq!(waiting.load(Ordering::SeqCst), 2, "the first one has it, though it was not polled yet");
@@ -63,7 +68,7 @@ fn who_waits_is_served_in_turn_and_one_that_goes_away_loses_no_place() {
 fn one_that_gives_up_before_its_turn_is_not_in_the_way() {
     let (places, waiting) = places(1);
     make(&places);
-    let (first, mut second) = (places.wait(), places.wait());
+    let (first, mut second) = (wait(&places), wait(&places));
     drop(first);
     assert_eq!(waiting.load(Ordering::SeqCst), 1);
     assert_eq!(places.put(1), None);
@@ -80,7 +85,7 @@ fn a_pool_made_smaller_swallows_what_comes_back_and_made_larger_serves_at_once()
     assert_eq!(places.put(2), Some(2), "one too many");
     assert_eq!(places.put(3), None);
     assert!(matches!(places.take(), Take::Connection(3)));
-    let mut waiting = places.wait();
+    let mut waiting = wait(&places);
     assert_eq!(poll_once(&mut waiting), Poll::Pending);
     assert!(places.resize(3).is_empty());
     assert_eq!(poll_once(&mut waiting), Poll::Ready(Ok(())));
@@ -93,7 +98,7 @@ fn a_pool_made_smaller_swallows_what_comes_back_and_made_larger_serves_at_once()
 fn a_place_on_its_way_to_one_who_waits_makes_no_connection_surplus() {
     let (places, _) = places(2);
     (0..2).for_each(|_| make(&places));
-    let mut waiting = places.wait();
+    let mut waiting = wait(&places);
     assert_eq!(places.put(1), None);
     assert_eq!(places.put(2), None);
     assert_eq!(poll_once(&mut waiting), Poll::Ready(Ok(())));
@@ -117,10 +122,10 @@ fn one_more_is_made_only_where_there_is_room_for_it_beside_the_idle_ones() {
 fn a_close_sends_everybody_away() {
     let (places, count) = places(1);
     make(&places);
-    let mut waiting = places.wait();
+    let mut waiting = wait(&places);
     places.close();
     assert_eq!(poll_once(&mut waiting), Poll::Ready(Err(Closed)));
-    assert_eq!(poll_once(&mut places.wait()), Poll::Ready(Err(Closed)));
+    assert_eq!(poll_once(&mut wait(&places)), Poll::Ready(Err(Closed)));
     assert_eq!(count.load(Ordering::SeqCst), 0);
     assert_eq!(places.put(1), None);
     assert!(matches!(places.take(), Take::Nothing));
@@ -142,7 +147,7 @@ fn the_books_are_exact_after_any_scramble() {
                         Take::Connection(connection) => Some(connection),
                         Take::Place => None,
                         Take::Nothing => {
-                            let mut wait = pin!(places.wait());
+                            let mut wait = pin!(wait(places));
                             let mut patience = (round.wrapping_mul(7) + thread) % 50;
                             let served = loop {
                                 if let Poll::Ready(served) =
@@ -183,4 +188,19 @@ fn the_books_are_exact_after_any_scramble() {
         assert!(!matches!(places.take(), Take::Nothing));
     }
     assert!(matches!(places.take(), Take::Nothing));
+}
+
+#[test]
+fn no_more_wait_than_may_and_who_has_a_place_waits_no_more() {
+    let (places, _) = places(1);
+    make(&places);
+    let first = places.wait(1).ok().unwrap();
+    assert!(places.wait(1).is_err());
+    assert!(places.wait(2).is_ok(), "and it has gone again");
+    assert_eq!(places.put(1), None);
+    let second = places.wait(1);
+    assert!(second.is_ok(), "the first one has its place");
+    assert!(places.wait(1).is_err());
+    drop((first, second));
+    assert!(matches!(places.take(), Take::Connection(1)));
 }
