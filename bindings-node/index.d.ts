@@ -87,6 +87,8 @@ export interface PoolConfig extends ClientConfig, LeakOptions {
   connectionTimeoutMillis?: number | undefined
   /** A connection is closed after that many checkouts; 0 = no limit. Default 0. */
   maxUses?: number | undefined
+  /** So many acquires may wait for a connection; one more fails at once (`too_many_waiting`). 0 (default) = no limit. */
+  maxWaiting?: number | undefined
   /** A connection is not lent again after that long; 0 = no limit. Default 0. */
   maxLifetimeSeconds?: number | undefined
   allowExitOnIdle?: boolean | undefined
@@ -747,6 +749,7 @@ export type ErrorCode =
   | 'panicked'
   | 'unsupported'
   | 'limit_reached'
+  | 'too_many_waiting'
 
 /** An error of leakpool itself. */
 export class LeakpoolError extends Error {

@@ -1,9 +1,9 @@
 //! The members of a pool: one for each session that was ever lent, for as long as JavaScript has an object for it. Its
 //! number is what JavaScript knows it by, in all its checkouts.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
-use leakpool::host::TaskId;
+use leakpool::host::{SharedCheckout, TaskId};
 use leakpool::{CheckoutId, Connection, Session};
 
 /// No member.
@@ -12,7 +12,7 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Member {
     session: Session,
     /// While it is lent; after a force release, until the holder comes back or goes away.
-    pub(crate) connection: Option<Rc<Connection>>,
+    pub(crate) checkout: Option<Arc<SharedCheckout>>,
     /// The current checkout, or the last one.
     pub(crate) id: CheckoutId,
     /// It keeps the process alive.
@@ -61,13 +61,13 @@ impl Members {
         {
             member.id = id;
             member.holds = true;
-            member.connection = Some(Rc::new(connection));
+            member.checkout = Some(Arc::new(SharedCheckout::new(connection)));
             return number;
         }
         let session = connection.session();
-        let connection = Some(Rc::new(connection));
+        let checkout = Some(Arc::new(SharedCheckout::new(connection)));
         let member =
-            Some(Member { session, connection, id, holds: true, told: false, running: None, listener: None });
+            Some(Member { session, checkout, id, holds: true, told: false, running: None, listener: None });
         let number = match self.free.pop() {
             Some(number) => {
                 self.list[number as usize] = member;

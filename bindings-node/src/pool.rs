@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leakpool::host::TaskId;
+use leakpool::host::{SharedCheckout, TaskId};
 use leakpool::{
     AcquireOptions, ChangingPassword, CheckoutId, Connection, Error, ErrorCode, EventData, Pool, Secret,
     SiteId, Subscription,
@@ -76,6 +76,11 @@ impl PoolState {
         self.home.finish(Finished { ticket, held, outcome });
     }
 
+    /// What a member has lent out now, for a call on it.
+    fn checkout(&self, member: u32) -> Option<Arc<SharedCheckout>> {
+        self.members.borrow().get(member)?.checkout.clone()
+    }
+
     /// An idle connection: its member's number, or -1. `later`: its line is told by `locate`.
     pub(crate) fn try_acquire(&self, env: Env, later: bool) -> i32 {
         match self.pool.try_acquire_site(site(later), AcquireOptions::new()) {
@@ -87,30 +92,26 @@ impl PoolState {
     /// Gives a connection back, or ends its session. 0: it was the holder's until now; 1: it had been taken back
     /// before; 2: there was nothing to release.
     pub(crate) fn release(&self, env: Env, member: u32, broken: bool) -> i32 {
-        let (connection, running, held) = match self.members.borrow_mut().get_mut(member) {
+        let (checkout, running, held) = match self.members.borrow_mut().get_mut(member) {
             Some(member) => {
                 if let Some(listener) = member.listener.take() {
                     self.home.cancel(listener);
                 }
-                (member.connection.take(), member.running.take(), std::mem::take(&mut member.holds))
+                (member.checkout.take(), member.running.take(), std::mem::take(&mut member.holds))
             }
             None => return 2,
         };
         if held {
             self.home.let_go(env);
         }
-        let Some(connection) = connection else { return 2 };
+        let Some(checkout) = checkout else { return 2 };
         // JavaScript waits for what runs before it releases, unless it wants the session to end.
         if let Some((task, ticket)) = running {
             self.home.cancel(task);
             let e = Error::new(ErrorCode::ConnectionLost, "Connection terminated");
             self.finish(ticket, true, Err(e));
         }
-        match Rc::try_unwrap(connection) {
-            Ok(connection) => i32::from(connection.release_checked(broken).is_err()),
-            // Its last user gives it back.
-            Err(connection) => i32::from(connection.revocation().is_some()),
-        }
+        i32::from(checkout.release(broken).is_err())
     }
 
     /// Events since the last look, as a JSON list, for JavaScript to tell on.
@@ -173,6 +174,10 @@ impl std::fmt::Debug for JsPool {
 /// Where an acquire of JavaScript comes from: its line is told later, if it is to be told at all.
 fn site(later: bool) -> SiteId {
     if later { SiteId::LATER } else { SiteId::OFF }
+}
+
+fn released() -> Error {
+    Error::new(ErrorCode::AlreadyReleased, "the connection was released before")
 }
 
 /// What an acquire of JavaScript says about itself. Negative numbers: nothing said.
@@ -295,12 +300,12 @@ impl JsPool {
     #[napi(catch_unwind)]
     pub fn abandon(&self, env: Env, member: u32) {
         self.0.let_go(env, member);
-        let connection = match self.0.members.borrow_mut().get_mut(member) {
-            Some(member) => member.connection.take(),
+        let checkout = match self.0.members.borrow_mut().get_mut(member) {
+            Some(member) => member.checkout.take(),
             None => None,
         };
-        if let Some(Ok(connection)) = connection.map(Rc::try_unwrap) {
-            connection.abandon();
+        if let Some(checkout) = checkout {
+            checkout.abandon();
         }
     }
 
@@ -324,7 +329,7 @@ impl JsPool {
 
     pub(crate) fn id(&self, member: u32) -> Option<CheckoutId> {
         let members = self.0.members.borrow();
-        members.get(member).filter(|member| member.connection.is_some()).map(|member| member.id)
+        members.get(member).filter(|member| member.checkout.is_some()).map(|member| member.id)
     }
 
     /// Runs a query: the ticket is settled with its results. Without `params` by the simple protocol. One at a time.
@@ -340,10 +345,9 @@ impl JsPool {
     ) -> Result<()> {
         let asked = Asked { text, params: params.as_ref().map(params::read).transpose()?, cached };
         let state = self.0.clone();
-        let connection = state.members.borrow().get(member).and_then(|member| member.connection.clone());
-        let Some(connection) = connection else {
-            let e = Error::new(ErrorCode::AlreadyReleased, "the connection was released before");
-            state.finish(ticket, false, Err(e));
+        let checkout = state.checkout(member);
+        let Some(checkout) = checkout else {
+            state.finish(ticket, false, Err(released()));
             return Ok(());
         };
         // Its member may be taken back, and hold nothing any more, before the answer is there.
@@ -353,9 +357,12 @@ impl JsPool {
             let number = state.number;
             let noticed = |notice| state.home.tell(number, News::Notice(member, notice));
             let part = |delivered| state.finish(ticket, false, Ok(Outcome::Part(delivered)));
-            let outcome = query::run(&connection, asked, noticed, part).await;
+            let outcome = match checkout.connection() {
+                Some(connection) => query::run(connection, asked, noticed, part).await,
+                None => Err(released()),
+            };
             // Before JavaScript hears of it: it may release.
-            drop(connection);
+            drop(checkout);
             if let Some(member) = state.members.borrow_mut().get_mut(member) {
                 member.running = None;
             }
@@ -370,8 +377,8 @@ impl JsPool {
     /// Asks the server to cancel what a member runs.
     #[napi(catch_unwind)]
     pub fn cancel(&self, member: u32) {
-        let connection = self.0.members.borrow().get(member).and_then(|member| member.connection.clone());
-        if let Some(connection) = connection {
+        let checkout = self.0.checkout(member);
+        if let Some(connection) = checkout.as_ref().and_then(|checkout| checkout.connection()) {
             let _ = connection.cancel();
         }
     }
@@ -379,8 +386,8 @@ impl JsPool {
     /// After the one query of `pool.query`: throws if it has left a transaction open.
     #[napi(catch_unwind)]
     pub fn ends_here(&self, env: Env, member: u32) -> Result<()> {
-        let connection = self.0.members.borrow().get(member).and_then(|member| member.connection.clone());
-        match connection {
+        let checkout = self.0.checkout(member);
+        match checkout.as_ref().and_then(|checkout| checkout.connection()) {
             Some(connection) => connection.ends_here().map_err(|e| error::thrown(env, &e)),
             None => Ok(()),
         }
@@ -395,8 +402,8 @@ impl JsPool {
         if entry.listener.is_some() {
             return;
         }
-        let Some(mut notifications) = entry.connection.as_ref().map(|connection| connection.notifications())
-        else {
+        let connection = entry.checkout.as_ref().and_then(|checkout| checkout.connection());
+        let Some(mut notifications) = connection.map(|connection| connection.notifications()) else {
             return;
         };
         let (home, number) = (state.home.clone(), state.number);

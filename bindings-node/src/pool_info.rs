@@ -100,14 +100,14 @@ impl JsPool {
     /// The server's process of a member that is out.
     #[napi(catch_unwind)]
     pub fn process_id(&self, member: u32) -> Option<u32> {
-        self.0.members.borrow().get(member)?.connection.as_ref()?.backend_pid()
+        self.0.members.borrow().get(member)?.checkout.as_ref()?.connection()?.backend_pid()
     }
 
     /// `I`, `T` or `E` of a member that is out.
     #[napi(catch_unwind)]
     pub fn transaction_status(&self, member: u32) -> Option<&'static str> {
         let members = self.0.members.borrow();
-        let connection = members.get(member)?.connection.as_ref()?;
+        let connection = members.get(member)?.checkout.as_ref()?.connection()?;
         Some(info::transaction(connection.transaction_status()))
     }
 
@@ -115,7 +115,7 @@ impl JsPool {
     #[napi(catch_unwind)]
     pub fn parameter(&self, member: u32, name: String) -> Option<String> {
         let members = self.0.members.borrow();
-        let connection = members.get(member)?.connection.as_ref()?;
+        let connection = members.get(member)?.checkout.as_ref()?.connection()?;
         connection.parameter(&name).map(|value| value.to_string())
     }
 

@@ -1,7 +1,5 @@
 //! One query: from the call of JavaScript to its answer.
 
-use std::rc::Rc;
-
 use leakpool::exchange::{Notice, Param, Query};
 use leakpool::{Connection, Result};
 
@@ -19,7 +17,7 @@ pub(crate) struct Asked {
 
 /// Asks and reads the answer: what it returns is the rest of it after `part`.
 pub(crate) async fn run(
-    connection: &Rc<Connection>,
+    connection: &Connection,
     asked: Asked,
     noticed: impl FnMut(Notice),
     part: impl FnMut(Delivered),

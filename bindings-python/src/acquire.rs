@@ -50,7 +50,7 @@ impl Acquire {
         if let Some(held) = native.counted(shared.lend_idle(site, options.clone())).or_raise(py)? {
             return entered(py, &pool, block.as_ref(), held, task.as_ref()).map(Begun::Ready);
         }
-        native.queue(py, shared)?;
+        native.queue();
         let (lend, task) = (shared.lend(site, options), task.map(Bound::unbind));
         Ok(Begun::Waits(Box::pin(async move {
             let lent = lend.await;

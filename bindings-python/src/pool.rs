@@ -71,7 +71,6 @@ pub(crate) struct NativePool {
     /// There are callbacks for connections that are lent, or come back: the slow way.
     pub(crate) on_lend: AtomicBool,
     pub(crate) on_return: AtomicBool,
-    max_waiting: AtomicUsize,
     pub(crate) subscribed: Mutex<Vec<Arc<Subscribed>>>,
     /// Acquires that found nothing idle, and acquires that failed.
     pub(crate) queued: AtomicU64,
@@ -140,17 +139,10 @@ impl NativePool {
         options
     }
 
-    /// Nothing is idle: counts that, and refuses if too many wait already.
+    /// Nothing is idle: counts that.
     #[cold]
-    pub(crate) fn queue(&self, py: Python<'_>, shared: &PoolShared) -> PyResult<()> {
+    pub(crate) fn queue(&self) {
         self.queued.fetch_add(1, Ordering::Relaxed);
-        let most = self.max_waiting.load(Ordering::Relaxed);
-        if most > 0 && shared.pool.status().waiting >= most {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            let text = format!("the pool {:?} has already {most} requests waiting", &*shared.name);
-            return Err(named(py, "TooManyRequests", &text));
-        }
-        Ok(())
     }
 
     fn class<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyType>> {
@@ -172,7 +164,7 @@ impl NativePool {
         let held = match shared.lend_idle(site, options.clone()) {
             Ok(Some(held)) => held,
             Ok(None) => {
-                pool.queue(py, shared)?;
+                pool.queue();
                 let lent = block_on(py, shared.runtime(), shared.lend(site, options))?;
                 pool.counted(lent).or_raise(py)?
             }
@@ -266,7 +258,6 @@ impl NativePool {
             depth: AtomicUsize::new(32),
             on_lend: AtomicBool::new(false),
             on_return: AtomicBool::new(false),
-            max_waiting: AtomicUsize::new(0),
             subscribed: Mutex::default(),
             queued: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -274,7 +265,7 @@ impl NativePool {
     }
 
     /// What it is to be: where to connect, the options by the core's table, the class of its connections.
-    #[pyo3(signature = (conninfo, parameters, options, connection_class, *, plain=false, max_waiting=0, on_lend=false, on_return=false, clock=None))]
+    #[pyo3(signature = (conninfo, parameters, options, connection_class, *, plain=false, on_lend=false, on_return=false, clock=None))]
     #[allow(clippy::too_many_arguments)]
     fn _set_up(
         &self,
@@ -284,7 +275,6 @@ impl NativePool {
         options: &Bound<'_, PyDict>,
         connection_class: &Bound<'_, PyType>,
         plain: bool,
-        max_waiting: usize,
         on_lend: bool,
         on_return: bool,
         clock: Option<&Bound<'_, ManualClock>>,
@@ -305,7 +295,6 @@ impl NativePool {
         let clock = clock.map(|clock| clock.get().0.clone());
         *self.setup.lock() = Some(Setup { target, settings, clock });
         self.plain.store(plain, Ordering::Relaxed);
-        self.max_waiting.store(max_waiting, Ordering::Relaxed);
         self.on_lend.store(on_lend, Ordering::Relaxed);
         self.on_return.store(on_return, Ordering::Relaxed);
         Ok(())
@@ -413,14 +402,14 @@ impl NativePool {
     fn _wait(&self, py: Python<'_>, size: usize, timeout: f64) -> PyResult<bool> {
         let limit = options::seconds("timeout", timeout)?;
         let shared = self.shared(py)?;
-        block_on(py, shared.runtime(), filled(shared.clone(), size, limit))
+        block_on(py, shared.runtime(), shared.pool.wait_until_open(size, limit))
     }
 
     fn _wait_async(&self, py: Python<'_>, size: usize, timeout: f64) -> PyResult<Operation> {
         let limit = options::seconds("timeout", timeout)?;
         let shared = self.shared(py)?.clone();
         Ok(Operation::new(None, async move {
-            let filled = filled(shared, size, limit).await;
+            let filled = shared.pool.wait_until_open(size, limit).await;
             finish(Ok(filled), |py, filled| Ok(filled.into_pyobject(py)?.to_owned().into_any().unbind()))
         }))
     }
@@ -561,13 +550,4 @@ fn already_closed(
         Err(e) if e.code() == leakpool::ErrorCode::PoolClosed => Ok(Vec::new()),
         closed => closed,
     }
-}
-
-async fn filled(shared: Arc<PoolShared>, size: usize, limit: Duration) -> bool {
-    let enough = async {
-        while shared.pool.status().size < size && !shared.pool.is_closed() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(limit, enough).await.is_ok() && shared.pool.status().size >= size
 }

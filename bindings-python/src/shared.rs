@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use leakpool::host::HostRuntime;
+use leakpool::host::{HostRuntime, SharedCheckout};
 use leakpool::{
     AcquireOptions, CancelHandle, CheckoutId, ConnectConfig, Connection, ErrorCode, Host, Names, Pool,
     Result, Settings, SiteId,
@@ -125,20 +125,17 @@ fn host(host: &Host) -> String {
     }
 }
 
-/// One checkout. Whoever is inside a call on it shares it; the last one gives the connection back.
+/// One checkout, as the calls on it share it, with what lies open on it.
 pub(crate) struct Held {
-    /// Taken by `give_back` alone.
-    connection: Option<Connection>,
+    checkout: SharedCheckout,
     pub(crate) id: CheckoutId,
     pub(crate) pool: Arc<PoolShared>,
-    broken: AtomicBool,
     /// A request was given up, and its answer may still be on its way.
     abandoned: AtomicBool,
     /// How many requests are under way.
     pub(crate) requests: AtomicUsize,
     /// What lies open on it. Locked for an instant, with nothing else.
     open: Mutex<Vec<Weak<dyn LetGo>>>,
-    given_back: AtomicBool,
 }
 
 /// A stream or a COPY that lies open: let go of when its checkout is given back, whoever still has the object.
@@ -157,19 +154,17 @@ impl Held {
     fn new(connection: Connection, pool: &Arc<PoolShared>) -> Arc<Held> {
         let id = connection.id();
         Arc::new(Held {
-            connection: Some(connection),
+            checkout: SharedCheckout::new(connection),
             id,
             pool: pool.clone(),
-            broken: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
             open: Mutex::default(),
-            given_back: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn connection(&self) -> Option<&Connection> {
-        self.connection.as_ref()
+        self.checkout.connection()
     }
 
     pub(crate) fn abandon(&self) {
@@ -199,7 +194,7 @@ impl Held {
     /// Whoever worked on what is open puts it back, unless the checkout was given back meanwhile.
     pub(crate) fn put_back<T: Send>(&self, open: &Mutex<Option<T>>, value: T) {
         let mut place = open.lock();
-        if self.given_back.load(Ordering::SeqCst) {
+        if self.checkout.is_released() {
             drop(place);
             drop(value);
         } else {
@@ -207,36 +202,14 @@ impl Held {
         }
     }
 
-    fn end(&mut self) -> Result<()> {
-        let broken = self.broken.load(Ordering::SeqCst);
-        self.connection.take().map_or(Ok(()), |connection| connection.release_checked(broken))
-    }
-
     /// Gives it back: at once, or when the last call on it that is under way has returned.
     pub(crate) fn give_back(self: Arc<Held>, broken: bool) -> Result<()> {
-        if broken {
-            self.broken.store(true, Ordering::SeqCst);
-        }
-        self.given_back.store(true, Ordering::SeqCst);
+        self.checkout.ask_for_release(broken);
         let open = std::mem::take(&mut *self.open.lock());
         for open in open.iter().filter_map(Weak::upgrade) {
             open.let_go();
         }
-        Arc::into_inner(self).map_or(Ok(()), |mut held| held.end())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let taken_back = self.connection().is_some_and(|connection| connection.revocation().is_some());
-        if taken_back && !self.given_back.load(Ordering::SeqCst) {
-            // Collected: nobody releases it late.
-            if let Some(connection) = self.connection.take() {
-                connection.abandon();
-            }
-        }
-        // Nobody is left who could be told.
-        let _ = self.end();
+        Arc::into_inner(self).map_or(Ok(()), |held| held.checkout.end())
     }
 }
 

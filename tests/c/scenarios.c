@@ -442,7 +442,7 @@ static int nothing_came(const cJSON *step) {
 
 /* An option as its text: durations are in milliseconds. */
 static void set_option(leakpool_options *options, const cJSON *value) {
-  static const char *const plain[] = {"max_size", "min_idle", "max_uses", "max_leaks_before_alert", "stack_depth",
+  static const char *const plain[] = {"max_size", "min_idle", "max_uses", "max_waiting", "max_leaks_before_alert", "stack_depth",
                                       "utilization_warning", NULL};
   char text[64];
   int is_plain = 0;

@@ -635,7 +635,6 @@ class NativePool:
         connection_class: type[NativeConnection],
         *,
         plain: bool = False,
-        max_waiting: int = 0,
         on_lend: bool = False,
         on_return: bool = False,
         clock: ManualClock | None = None,

@@ -108,7 +108,7 @@ class PoolBase(NativePool):
             max_size = min_size or 10
         if max_size < min_size:
             raise InvalidOption(f"max_size ({max_size}) must be min_size ({min_size}) or more")
-        wanted: dict[str, Any] = {"min_size": min_size, "max_size": max_size, "timeout": timeout}
+        wanted: dict[str, Any] = {"min_size": min_size, "max_size": max_size, "timeout": timeout, "max_waiting": max_waiting}
         wanted |= {"max_lifetime": max_lifetime, "max_idle": max_idle}
         if name is not None:
             wanted["name"] = name
@@ -126,7 +126,6 @@ class PoolBase(NativePool):
             wanted,
             cls,
             plain=plain,
-            max_waiting=max_waiting,
             on_lend=self._configure is not None or self._check is not None,
             on_return=self._reset is not None,
             clock=clock,

@@ -158,6 +158,7 @@ _BY_CORE_CODE: dict[str, type[Error]] = {
     "panicked": Panicked,
     "unsupported": NotSupportedError,
     "limit_reached": OperationalError,
+    "too_many_waiting": TooManyRequests,
 }
 
 

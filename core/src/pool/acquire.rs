@@ -280,7 +280,10 @@ impl Shared {
             return Err(self.exhausted(AcquirePhase::Connect, started, Some(connecting_since)));
         };
         match self.lend_idle(made?.into_strong(&self), &mut request, waited(&self)) {
-            Ok(connection) => self.unless_over(connection),
+            Ok(connection) => {
+                self.timing.changed.notify_waiters();
+                self.unless_over(connection)
+            }
             Err(_place) => Err(Error::new(
                 ErrorCode::ConnectionLost,
                 format!("the new connection of pool {:?} ended before it could be lent", self.name),
@@ -296,7 +299,6 @@ impl Shared {
     /// A connection was made.
     fn made(&self, connection: &Conn, started: Instant) {
         self.places.opened();
-        self.timing.changed.notify_waiters();
         self.detector.stats.create_time.record_duration(started.elapsed());
         count(&self.detector.stats.created);
         let backend_pid = connection.session.slot.stamps.backend_pid();

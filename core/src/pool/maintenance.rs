@@ -49,7 +49,11 @@ impl Shared {
 
     /// True once so many connections are open; false if the pool is closed, or after the limit.
     pub(crate) async fn wait_until_open(&self, connections: usize, limit: Duration) -> bool {
-        let open = || self.places.counts().open >= connections;
+        // Idle, held, or on their way back: not those that are still in the hands of whoever makes them.
+        let open = || {
+            let held = usize::try_from(self.detector.stats.books().active()).unwrap_or(usize::MAX);
+            self.places.counts().idle + held + self.detector.returning() >= connections
+        };
         tokio::select! {
             () = self.timing.until_so(|| open() || self.is_closed()) => {}
             () = self.timing.sleep(limit) => {}

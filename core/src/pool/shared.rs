@@ -259,7 +259,10 @@ impl Shared {
     /// Whoever had it goes without: a connection in it becomes an idle one.
     fn give_up_place(&self, connection: Option<Conn>) {
         match connection {
-            Some(connection) => self.take_back(connection, self.detector.now()),
+            Some(connection) => {
+                self.take_back(connection, self.detector.now());
+                self.timing.changed.notify_waiters();
+            }
             None => self.free_place(false),
         }
     }

@@ -109,11 +109,12 @@ impl Runner {
             Step::Reconfigure { options, expect } => {
                 let leak = (*self.pool.policy()).clone();
                 let mut settings = Settings { leak, ..Default::default() };
+                let mut outcome = Ok(());
                 for (name, value) in &options {
                     let value = option(name, value)?;
-                    settings.set(leakpool::Names::Core, name, value).map_err(|e| e.to_string())?;
+                    outcome = outcome.and_then(|()| settings.set_running(leakpool::Names::Core, name, value));
                 }
-                let outcome = self.pool.reconfigure(settings.leak);
+                let outcome = outcome.and_then(|()| self.pool.reconfigure(settings.leak));
                 self.done(outcome, &expect)?;
             }
             Step::Resize { max_size, expect } => {
