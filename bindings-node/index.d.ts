@@ -89,7 +89,7 @@ export interface PoolConfig extends ClientConfig, LeakOptions {
   maxUses?: number | undefined
   /** So many acquires may wait for a connection; one more fails at once (`too_many_waiting`). 0 (default) = no limit. */
   maxWaiting?: number | undefined
-  /** A connection is not lent again after that long; 0 = no limit. Default 0. */
+  /** A connection is not handed out again after that long; 0 = no limit. Default 0. */
   maxLifetimeSeconds?: number | undefined
   allowExitOnIdle?: boolean | undefined
   log?: ((...messages: any[]) => void) | undefined
@@ -504,7 +504,7 @@ export class Client extends EventEmitter {
 
   query: Queryable['query']
 
-  /** Refused: a client is connected when a pool lends it. */
+  /** Refused: a client is connected when a pool hands out it. */
   connect(): Promise<any>
   connect(callback: (err: Error) => void): void
   /** The session is not to be used again: its release ends it. */

@@ -56,7 +56,7 @@ export class EventLoop {
   pack(answer: number, result: number, kinds: Uint8Array, ints: Int32Array, doubles: Float64Array): string
 }
 
-/** A pool of this thread. Members are numbers: one for each session that was lent, until it is forgotten. */
+/** A pool of this thread. SessionSlots are numbers: one for each session that was checked out, until it is forgotten. */
 export class NativePool {
   /**
    * `number`: what the pool is called when it is told something. `fields` replace parts of `dsn`; `defaults` stand in for
@@ -76,34 +76,34 @@ export class NativePool {
   readonly target: string
 
   /** The functions that every checkout calls. */
-  hot(): {
-    /** The member that is lent now, or -1 if none is idle. `later`: `locate` tells its line. */
+  fastPath(): {
+    /** The slot that is checked out now, or -1 if none is idle. `later`: `locate` tells its line. */
     tryAcquire(later: boolean): number
     /** 0: it was the holder's; 1: it had been taken back before; 2: there was nothing to release. */
-    release(member: number, broken: boolean): number
+    release(slot: number, broken: boolean): number
   }
-  /** Settled with a member. Negative numbers: nothing said. */
+  /** Settled with a slot. Negative numbers: nothing said. */
   acquire(ticket: number, later: boolean, label: string | null, expectedMs: number, timeoutMs: number): void
   /** Nobody waits any more: settled with an error, unless it is about to be settled anyway (false). */
   cancelAcquire(ticket: number): boolean
-  /** The member's object was collected while it was out. */
-  abandon(member: number): void
+  /** The slot's object was collected while it was out. */
+  abandon(slot: number): void
   /** There is no object for it any more: the number may come again. */
-  forget(member: number): void
+  forget(slot: number): void
   /** `[function, file, line, function, …]`, innermost first. */
-  locate(member: number, frames: (string | number)[]): void
+  locate(slot: number, frames: (string | number)[]): void
 
-  /** Settled with Delivered. Without parameters (`null`) by the simple protocol. One at a time for each member. */
-  submit(member: number, ticket: number, text: string, params: Params | null, cached: boolean): void
-  cancel(member: number): void
-  /** Throws if what a member ran last has left a transaction open. */
-  endsHere(member: number): void
-  listen(member: number): void
+  /** Settled with Delivered. Without parameters (`null`) by the simple protocol. One at a time for each slot. */
+  submit(slot: number, ticket: number, text: string, params: Params | null, cached: boolean): void
+  cancel(slot: number): void
+  /** Throws if what a slot ran last has left a transaction open. */
+  endsHere(slot: number): void
+  listen(slot: number): void
   setPassword(password: string): void
 
   /** JSON: events since the last call. */
   events(): string
-  /** Members whose session has ended, each once. */
+  /** SessionSlots whose session has ended, each once. */
   ended(): number[]
   /** Settled with JSON: who still held. Negative: the option's limit. */
   close(ticket: number, limitMs: number): void
@@ -118,10 +118,10 @@ export class NativePool {
   siteOf(id: string): string | null
   report(): string
   openmetrics(): string
-  checkoutId(member: number): string | null
-  processId(member: number): number | null
-  transactionStatus(member: number): string | null
-  parameter(member: number, name: string): string | null
+  checkoutId(slot: number): string | null
+  processId(slot: number): number | null
+  transactionStatus(slot: number): string | null
+  parameter(slot: number, name: string): string | null
   /** Throws a NativeError. */
   forceRelease(id: string): string
   reconfigure(options: [string, boolean | number | string][]): void

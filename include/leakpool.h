@@ -247,7 +247,7 @@ typedef enum leakpool_format {
 // several threads at once.
 typedef struct leakpool_checkouts leakpool_checkouts;
 
-// Finds leaks in a pool that the program already has, of PGconn or whatever: tell it what you lend and take back.
+// Finds leaks in a pool that the program already has, of PGconn or whatever: tell it what you hand out and take back.
 //
 // Every function may be called from any thread and from many at once, but for leakpool_detector_free(), which must be
 // the last call with this detector to begin. None of them waits, but for leakpool_detector_close() and where it says
@@ -350,7 +350,7 @@ typedef struct leakpool_options {
   uint64_t acquire_timeout_ms;
   // An idle connection is closed after that long; 0 = never. 600,000 unless set.
   uint64_t idle_timeout_ms;
-  // A connection is not lent again after that long; 0 = no limit. 3,600,000 unless set.
+  // A connection is not handed out again after that long; 0 = no limit. 3,600,000 unless set.
   uint64_t max_lifetime_ms;
   // How long leakpool_pool_close() waits for holders that look honest; 0 = not at all. 30,000 unless set.
   uint64_t close_timeout_ms;
@@ -452,11 +452,11 @@ typedef struct leakpool_pool_status {
   uint64_t max_size;
   // Open connections: held, returning and idle. For a watched pool only the held ones are known.
   uint64_t size;
-  // Connections that can be lent at once.
+  // Connections that can be checked out at once.
   uint64_t idle;
-  // Connections that are lent.
+  // Connections that are checked out.
   uint64_t in_use;
-  // Connections that were released and still clean up before they can be lent again.
+  // Connections that were released and still clean up before they can be handed out again.
   uint64_t returning;
   // Connections that are being made.
   uint64_t connecting;
@@ -602,7 +602,7 @@ typedef void (*leakpool_event_fn)(const struct leakpool_event *event, void *user
 // no exception, no longjmp.
 typedef void (*leakpool_reclaim_fn)(uint64_t checkout, const char *reason, void *user_data);
 
-// What a program may say about a connection that it lends. Fill it with LEAKPOOL_CHECK_OUT_INIT, then change what you
+// What a program may say about a connection that it hands out. Fill it with LEAKPOOL_CHECK_OUT_INIT, then change what you
 // like. Its texts are copied.
 typedef struct leakpool_check_out {
   // sizeof(leakpool_check_out).
@@ -777,7 +777,7 @@ enum leakpool_status leakpool_pool_leaks(const struct leakpool_pool *pool,
 // file, line and function are what reports will name: call it through LEAKPOOL_ACQUIRE(), or pass on what your own
 // wrapper was given. They are copied, and may be NULL.
 //
-// *checkout is the name of this loan, or 0 on failure. It is a number, not a pointer, and only means something to its
+// *checkout is the name of this checkout, or 0 on failure. It is a number, not a pointer, and only means something to its
 // own pool: one that has ended, or was made up, is an error wherever it is used. Give it back with
 // leakpool_release(), from any thread.
 //
@@ -1206,10 +1206,10 @@ enum leakpool_status leakpool_test_detector_new(const char *name,
                                                 struct leakpool_detector **detector,
                                                 struct leakpool_error **error);
 
-// Tells that a connection was lent. options: NULL for nothing. file, line and function are what reports will name:
+// Tells that a connection was checked out. options: NULL for nothing. file, line and function are what reports will name:
 // call it through LEAKPOOL_CHECK_OUT(), or pass on what your own wrapper was given; they may be NULL.
 //
-// *checkout is the name of this loan, or 0 on failure. It is a number, and only means something to its own detector.
+// *checkout is the name of this checkout, or 0 on failure. It is a number, and only means something to its own detector.
 enum leakpool_status leakpool_detector_check_out_at(const struct leakpool_detector *detector,
                                                     const struct leakpool_check_out *options,
                                                     const char *file,
@@ -1245,7 +1245,7 @@ enum leakpool_status leakpool_detector_unknown(const struct leakpool_detector *d
 // A barrier for its reclaim callback: when it has returned, with whatever status, the callback has returned too, or
 // will never be called; so the connection is the caller's alone. (Inside that callback it returns at once.)
 //
-// LEAKPOOL_FORCE_RELEASED: it had been taken away before. Close the connection, and do not lend it again.
+// LEAKPOOL_FORCE_RELEASED: it had been taken away before. Close the connection, and do not hand out it again.
 enum leakpool_status leakpool_detector_check_in(const struct leakpool_detector *detector,
                                                 uint64_t checkout,
                                                 struct leakpool_error **error);

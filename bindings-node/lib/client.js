@@ -1,5 +1,5 @@
 'use strict'
-// A client: the one JavaScript object of a connection, in all its checkouts. Made by a pool, lent by it, compatible with
+// A client: the one JavaScript object of a connection, in all its checkouts. Made by a pool, checked out by it, compatible with
 // pg's.
 
 const { EventEmitter } = require('node:events')
@@ -52,9 +52,9 @@ class Client extends EventEmitter {
   /**
    * @param {symbol | any} maker
    * @param {import('./pool').ThePool} pool
-   * @param {number} member
+   * @param {number} slot
    */
-  constructor(maker, pool, member) {
+  constructor(maker, pool, slot) {
     super()
     if (maker !== MAKER) {
       const text = 'a Client of leakpool comes from a Pool: use `new Pool({ max: 1 })`, or the Client of pg'
@@ -62,19 +62,19 @@ class Client extends EventEmitter {
     }
     /** @type {import('./pool').ThePool} */
     this._pool = pool
-    this._member = member
+    this._member = slot
     this._native = pool._native
     this._types = new TypeOverrides(pool.options.types)
-    /** Lent now. */
+    /** Checked out now. */
     this._out = false
-    /** Lent to a query of the pool's own: nobody else may ask it anything. */
+    /** Checked out to a query of the pool's own: nobody else may ask it anything. */
     this._private = false
     /** Why it cannot be used any more. @type {string | null} */
     this._dead = null
     this._ended = false
     this._ending = false
     this._poolUseCount = 0
-    /** Something was sent since it was lent. */
+    /** Something was sent since it was checked out. */
     this._asked = false
     /** @type {Asked | null} */
     this._active = null
@@ -84,7 +84,7 @@ class Client extends EventEmitter {
     this._whenQuiet = null
     /** @type {Map<string, string>} */
     this._named = new Map()
-    this.processID = member < 0 ? null : pool._native.processId(member)
+    this.processID = slot < 0 ? null : pool._native.processId(slot)
     this.secretKey = null
     /** Set anew at each checkout. @type {(error?: any) => void} */
     this.release = released
@@ -172,7 +172,7 @@ class Client extends EventEmitter {
     }
     if (this._ending) return new LeakpoolError(CLOSED, 'already_released')
     if (!this._out || stale) {
-      const text = 'Client was released to the pool and is not queryable; connect() lends one'
+      const text = 'Client was released to the pool and is not queryable; connect() hands out one'
       return new LeakpoolError(text, 'already_released')
     }
     return null
@@ -284,7 +284,7 @@ class Client extends EventEmitter {
     this._native.listen(this._member)
   }
 
-  /** A client is connected when it is lent. */
+  /** A client is connected when it is checked out. */
   connect(/** @type {any} */ callback) {
     const error = new Error('Client has already been connected. You cannot reuse a client.')
     if (typeof callback === 'function') {
@@ -384,6 +384,6 @@ Object.defineProperty(Client.prototype, asyncDispose, {
   },
 })
 
-/** @typedef {InstanceType<typeof Client>} LentClient */
+/** @typedef {InstanceType<typeof Client>} CheckedOutClient */
 
 module.exports = { Client, MAKER, REVOKED, released, tell, tellAll }

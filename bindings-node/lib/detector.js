@@ -1,16 +1,16 @@
 'use strict'
 // `watch(pool)`: leak detection over a pool of `pg`, which stays what it is. Its clients are told to the core when they
-// are lent, used and released; what the core finds out comes back as events.
+// are checked out, used and released; what the core finds out comes back as events.
 
 const { EventEmitter } = require('node:events')
 const { binding, loop, numberFor } = require('./native')
 const { capture, format, isOld, lookLater, time } = require('./stack')
 const { tell } = require('./client')
 const errors = require('./errors')
-const { METHODS } = require('./views')
+const { METHODS } = require('./introspection')
 
 /** A client that is out. */
-class Loan {
+class WatchedCheckout {
   /**
    * @param {bigint} id
    * @param {any} client
@@ -21,7 +21,7 @@ class Loan {
     this.client = client
     this.captured = captured
     this.tick = time.tick
-    /** The pool's own release of this loan. @type {(error?: any) => void} */
+    /** The pool's own release of this checkout. @type {(error?: any) => void} */
     this.release = client.release
     this.revoked = false
   }
@@ -55,8 +55,8 @@ class LeakDetector extends EventEmitter {
       () => new binding.NativeDetector(loop, numberFor(this), name, max, checkedPairs(own), clock ?? null),
     )
     this._depth = this._native.depth()
-    /** Those that are out. @type {Map<any, Loan>} */
-    this._loans = new Map()
+    /** Those that are out. @type {Map<any, WatchedCheckout>} */
+    this._checkouts = new Map()
     this._looking = false
     this._stopped = false
     /** What the pool was before. */
@@ -65,7 +65,7 @@ class LeakDetector extends EventEmitter {
     this._asking = null
     watched.add(pool)
     this._wrap(pool.connect, pool.query)
-    for (const key of ['pool', '_native', '_loans', '_before', '_asking']) {
+    for (const key of ['pool', '_native', '_checkouts', '_before', '_asking']) {
       Object.defineProperty(this, key, { enumerable: false })
     }
   }
@@ -121,28 +121,28 @@ class LeakDetector extends EventEmitter {
    */
   _lent(client, captured) {
     if (this._stopped) return
-    const loan = new Loan(this._native.checkOut(captured !== undefined, null, -1), client, captured)
-    this._loans.set(client, loan)
+    const checkout = new WatchedCheckout(this._native.checkOut(captured !== undefined, null, -1), client, captured)
+    this._checkouts.set(client, checkout)
     if (captured !== undefined && !this._looking) {
       this._looking = true
       lookLater(this)
     }
-    client.release = (/** @type {any} */ error) => this._returned(loan, error)
+    client.release = (/** @type {any} */ error) => this._returned(checkout, error)
     instrument(this, client)
   }
 
   /**
-   * @param {Loan} loan
+   * @param {WatchedCheckout} checkout
    * @param {any} error
    */
-  _returned(loan, error) {
-    const { client, release } = loan
-    if (this._loans.get(client) === loan) {
-      this._loans.delete(client)
-      loan.captured = undefined
-      this._native.checkIn(loan.id)
+  _returned(checkout, error) {
+    const { client, release } = checkout
+    if (this._checkouts.get(client) === checkout) {
+      this._checkouts.delete(client)
+      checkout.captured = undefined
+      this._native.checkIn(checkout.id)
       // The pool has had it since it was taken back.
-      if (loan.revoked) return undefined
+      if (checkout.revoked) return undefined
     }
     return release(error)
   }
@@ -153,9 +153,9 @@ class LeakDetector extends EventEmitter {
    */
   look(tick) {
     let young = false
-    for (const loan of this._loans.values()) {
-      if (loan.captured === undefined) continue
-      if (isOld(loan.tick, tick)) this._locate(loan)
+    for (const checkout of this._checkouts.values()) {
+      if (checkout.captured === undefined) continue
+      if (isOld(checkout.tick, tick)) this._locate(checkout)
       else young = true
     }
     this._looking = young
@@ -163,15 +163,15 @@ class LeakDetector extends EventEmitter {
   }
 
   _locateAll() {
-    for (const loan of this._loans.values()) this._locate(loan)
+    for (const checkout of this._checkouts.values()) this._locate(checkout)
   }
 
-  /** @param {Loan} loan */
-  _locate(loan) {
-    const { captured } = loan
+  /** @param {WatchedCheckout} checkout */
+  _locate(checkout) {
+    const { captured } = checkout
     if (captured === undefined) return
-    loan.captured = undefined
-    this._native.locate(loan.id, format(captured))
+    checkout.captured = undefined
+    this._native.locate(checkout.id, format(captured))
   }
 
   /** @param {string} kind */
@@ -190,13 +190,13 @@ class LeakDetector extends EventEmitter {
 
   /** @param {any} event */
   _takeBack(event) {
-    for (const loan of this._loans.values()) {
-      if (loan.revoked || this._native.idText(loan.id) !== event.id) continue
-      loan.revoked = true
+    for (const checkout of this._checkouts.values()) {
+      if (checkout.revoked || this._native.idText(checkout.id) !== event.id) continue
+      checkout.revoked = true
       try {
-        loan.release(new errors.LeakpoolError(`the connection was taken back (${event.reason})`, 'force_released'))
+        checkout.release(new errors.LeakpoolError(`the connection was taken back (${event.reason})`, 'force_released'))
       } catch {
-        // Released and lent anew by means that we do not see: then it is not ours to end.
+        // Released and checked out anew by means that we do not see: then it is not ours to end.
       }
       return
     }
@@ -252,9 +252,9 @@ class LeakDetector extends EventEmitter {
   forceRelease(which) {
     let id = which
     if (which !== null && typeof which === 'object') {
-      const loan = this._loans.get(which)
-      if (loan === undefined) throw errors.invalidArgument('client', which, 'must be a client that is out')
-      id = this._native.idText(loan.id)
+      const checkout = this._checkouts.get(which)
+      if (checkout === undefined) throw errors.invalidArgument('client', which, 'must be a client that is out')
+      id = this._native.idText(checkout.id)
     }
     if (typeof id !== 'string') throw errors.invalidArgument('id', which, 'must be the id of a checkout, or its client')
     this._locateAll()
@@ -329,8 +329,8 @@ function instrument(detector, client) {
   const { query, connection } = client
   const done = (/** @type {string} */ status) => {
     const by = instrumented.get(client)
-    const loan = by?._loans.get(client)
-    if (by !== undefined && loan !== undefined && !loan.revoked) by._native.idle(loan.id, status)
+    const checkout = by?._checkouts.get(client)
+    if (by !== undefined && checkout !== undefined && !checkout.revoked) by._native.idle(checkout.id, status)
   }
   if (typeof connection?.on === 'function') {
     connection.on('readyForQuery', (/** @type {any} */ message) => done(message?.status ?? 'I'))
@@ -342,10 +342,10 @@ function instrument(detector, client) {
       if (typeof method !== 'function') return
       connection[name] = function watched(/** @type {any[]} */ ...args) {
         const by = instrumented.get(client)
-        const loan = by?._loans.get(client)
-        if (by !== undefined && loan !== undefined && !loan.revoked) {
+        const checkout = by?._checkouts.get(client)
+        if (by !== undefined && checkout !== undefined && !checkout.revoked) {
           try {
-            by._native.executing(loan.id, null)
+            by._native.executing(checkout.id, null)
           } catch {
             // It was taken away: its socket is closed, and says so.
           }
@@ -365,11 +365,11 @@ function instrument(detector, client) {
     /** @type {any} */ callback,
   ) {
     const by = instrumented.get(client)
-    const loan = by?._loans.get(client)
-    if (by === undefined || loan === undefined) return query.call(client, config, values, callback)
+    const checkout = by?._checkouts.get(client)
+    if (by === undefined || checkout === undefined) return query.call(client, config, values, callback)
     const text = typeof config === 'string' ? config : (config?.text ?? config?.cursor?.text ?? null)
     try {
-      by._native.executing(loan.id, typeof text === 'string' ? text : null)
+      by._native.executing(checkout.id, typeof text === 'string' ? text : null)
     } catch (thrown) {
       const error = errors.converted(thrown)
       const call = [values, callback, config?.callback].find((f) => typeof f === 'function')

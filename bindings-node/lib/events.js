@@ -17,16 +17,16 @@ function told(pool, kind, value) {
     case 'events':
       // First, so that they are told with their lines.
       pool._locateAll()
-      // A member's number is between the addon and here.
-      for (const { member = null, members = [], ...event } of JSON.parse(pool._native.events())) {
-        happened(pool, event, member, members)
+      // A slot's number is between the addon and here.
+      for (const { slot = null, slots = [], ...event } of JSON.parse(pool._native.events())) {
+        happened(pool, event, slot, slots)
       }
       break
     case 'notice':
-      clientOf(pool, value.member)?._noticed(value.fields)
+      clientOf(pool, value.slot)?._noticed(value.fields)
       break
     case 'notification':
-      clientOf(pool, value.member)?._notified(value)
+      clientOf(pool, value.slot)?._notified(value)
       break
     default:
   }
@@ -34,34 +34,34 @@ function told(pool, kind, value) {
 
 /**
  * @param {Pool} pool
- * @param {number} member
- * @returns {import('./client').LentClient | undefined}
+ * @param {number} slot
+ * @returns {import('./client').CheckedOutClient | undefined}
  */
-function clientOf(pool, member) {
-  const entry = pool._entries[member]
+function clientOf(pool, slot) {
+  const entry = pool._entries[slot]
   return entry === undefined ? undefined : (entry.client ?? entry.weak.deref())
 }
 
 /**
  * @param {Pool} pool
  * @param {any} event
- * @param {number | null} member whom it is about
- * @param {number[]} members whose sessions have ended
+ * @param {number | null} slot whom it is about
+ * @param {number[]} slots whose sessions have ended
  */
-function happened(pool, event, member, members) {
+function happened(pool, event, slot, slots) {
   switch (event.name) {
     case 'remove':
-      for (const ended of members) sessionEnded(pool, ended, event.reason, null)
+      for (const ended of slots) sessionEnded(pool, ended, event.reason, null)
       break
     case 'error':
-      failed(pool, event, members)
+      failed(pool, event, slots)
       break
     case 'leaksDetected':
       for (const leak of event.leaks) leak.ageMs = leak.heldMs
       tell(pool, event.name, event)
       break
     case 'forceRelease': {
-      const entry = member === null ? undefined : pool._entries[member]
+      const entry = slot === null ? undefined : pool._entries[slot]
       const client = entry && (entry.client ?? entry.weak.deref())
       if (client !== undefined) client._dead = REVOKED
       event.age = event.heldMs
@@ -77,29 +77,29 @@ function happened(pool, event, member, members) {
  * Something failed that no caller waits for: an idle session died, or none could be made in advance.
  * @param {Pool} pool
  * @param {any} event
- * @param {number[]} members
+ * @param {number[]} slots
  */
-function failed(pool, event, members) {
+function failed(pool, event, slots) {
   const error = new LeakpoolError(event.message, event.code)
   let told = false
-  for (const member of members) {
-    const idle = pool._entries[member]?.out === false
-    sessionEnded(pool, member, 'lost', idle ? error : null)
+  for (const slot of slots) {
+    const idle = pool._entries[slot]?.out === false
+    sessionEnded(pool, slot, 'lost', idle ? error : null)
     told ||= idle
   }
-  // As in pg, but nobody has to listen: the log has it. Of connections that were never lent there is no client.
+  // As in pg, but nobody has to listen: the log has it. Of connections that were never checked out there is no client.
   if (!told && pool.listenerCount('error') > 0) tell(pool, 'error', error, standIn(pool))
 }
 
 /**
- * A member's session has left the pool, for whatever reason.
+ * A slot's session has left the pool, for whatever reason.
  * @param {Pool} pool
- * @param {number} member
+ * @param {number} slot
  * @param {string} reason
  * @param {InstanceType<typeof LeakpoolError> | null} error why an idle one died
  */
-function sessionEnded(pool, member, reason, error) {
-  const entry = pool._entries[member]
+function sessionEnded(pool, slot, reason, error) {
+  const entry = pool._entries[slot]
   if (entry === undefined || entry.gone) return
   entry.gone = true
   const alive = entry.client ?? entry.weak.deref()

@@ -1,5 +1,5 @@
 'use strict'
-// The pool: pg.Pool's interface over the addon, which lends, takes back and watches. Events that the core tells are in
+// The pool: pg.Pool's interface over the addon, which hands out, takes back and watches. Events that the core tells are in
 // events.js, what is only looked at in views.js.
 
 const { AsyncResource } = require('node:async_hooks')
@@ -11,10 +11,10 @@ const { adopt } = require('./adopted')
 const { Request, readQuery } = require('./request')
 const { capture, discard, format, isOld, lookLater, time } = require('./stack')
 const { sessionEnded, told } = require('./events')
-const views = require('./views')
+const views = require('./introspection')
 const errors = require('./errors')
 
-/** @typedef {import('./client').LentClient} LentClient */
+/** @typedef {import('./client').CheckedOutClient} CheckedOutClient */
 
 const NOOP = () => {}
 
@@ -24,17 +24,17 @@ const NOOP = () => {}
  */
 class Entry {
   /**
-   * @param {number} member
-   * @param {LentClient} client
+   * @param {number} slot
+   * @param {CheckedOutClient} client
    */
-  constructor(member, client) {
-    this.member = member
-    /** Strongly: while it is idle, or when its holder may have good reasons to have no reference. @type {LentClient | null} */
+  constructor(slot, client) {
+    this.slot = slot
+    /** Strongly: while it is idle, or when its holder may have good reasons to have no reference. @type {CheckedOutClient | null} */
     this.client = client
     this.weak = new WeakRef(client)
     /** Tells it from an entry of the same number before or after. */
     this.token = {}
-    /** Lent, and not given back. */
+    /** Checked out, and not given back. */
     this.out = false
     /** Held strongly until its release. */
     this.kept = false
@@ -50,9 +50,9 @@ class Entry {
 
 /**
  * Clients that were collected. Not even entries are held here: those of idle connections hold their clients.
- * @type {FinalizationRegistry<{ pool: WeakRef<Pool>, member: number, token: object }>}
+ * @type {FinalizationRegistry<{ pool: WeakRef<Pool>, slot: number, token: object }>}
  */
-const collected = new FinalizationRegistry(({ pool, member, token }) => pool.deref()?._collected(member, token))
+const collected = new FinalizationRegistry(({ pool, slot, token }) => pool.deref()?._collected(slot, token))
 
 /** An acquire that waits. */
 class Acquire {
@@ -60,7 +60,7 @@ class Acquire {
    * @param {Pool} pool
    * @param {import('./stack').Stack | undefined} captured
    * @param {boolean} keep
-   * @param {(error: Error | null, client?: LentClient) => void} done
+   * @param {(error: Error | null, client?: CheckedOutClient) => void} done
    */
   constructor(pool, captured, keep, done) {
     this.pool = pool
@@ -75,9 +75,9 @@ class Acquire {
 
   /**
    * @param {import('../native').NativeError | null} error
-   * @param {number} member
+   * @param {number} slot
    */
-  settled(error, member) {
+  settled(error, slot) {
     this.stopListening?.()
     if (error !== null) {
       this.done(this.aborted === null ? this.pool._error(error) : this.aborted.reason)
@@ -85,13 +85,13 @@ class Acquire {
     }
     const { pool, aborted, done } = this
     if (aborted !== null) {
-      pool._admit(member, this.captured, this.keep, (_, client) => {
+      pool._admit(slot, this.captured, this.keep, (_, client) => {
         client?.release()
         done(aborted.reason)
       })
       return
     }
-    pool._admit(member, this.captured, this.keep, done)
+    pool._admit(slot, this.captured, this.keep, done)
   }
 }
 
@@ -110,7 +110,7 @@ class Pool extends EventEmitter {
     this.Promise = Promise
     this.ending = false
     this.ended = false
-    /** @type {(Entry | undefined)[]} By their members' numbers. */
+    /** @type {(Entry | undefined)[]} By their slots' numbers. */
     this._entries = []
     this._looking = false
     this._queryTimeout = Number(config.query_timeout) || 0
@@ -120,7 +120,7 @@ class Pool extends EventEmitter {
     this._native = errors.rethrown(
       () => new binding.NativePool(loop, numberFor(this), dsn, fields, defaults, own, clock ?? null),
     )
-    const { tryAcquire, release } = this._native.hot()
+    const { tryAcquire, release } = this._native.fastPath()
     /** The two that every checkout calls. */
     this._tryAcquire = tryAcquire
     this._giveNative = release
@@ -155,12 +155,12 @@ class Pool extends EventEmitter {
     const depth = this._depth
     const captured = depth > 0 ? capture(Pool.prototype.connect, depth) : undefined
     if (options === undefined && callback === undefined) {
-      const member = this.ending ? -1 : this._tryAcquire(depth > 0)
-      if (member >= 0) {
-        const entry = this._entries[member]
+      const slot = this.ending ? -1 : this._tryAcquire(depth > 0)
+      if (slot >= 0) {
+        const entry = this._entries[slot]
         if (entry !== undefined) return Promise.resolve(this._lend(entry, captured))
         return new Promise((resolve, reject) => {
-          this._admit(member, captured, false, (error, client) => (error ? reject(error) : resolve(client)))
+          this._admit(slot, captured, false, (error, client) => (error ? reject(error) : resolve(client)))
         }).catch(errors.restack)
       }
     }
@@ -168,15 +168,15 @@ class Pool extends EventEmitter {
       callback = options
       options = undefined
     }
-    const wish = acquireOptions(options)
+    const wanted = acquireOptions(options)
     if (callback === undefined || callback === null) {
       return new Promise((resolve, reject) => {
-        this._acquire(captured, wish, (error, client) => (error ? reject(error) : resolve(client)))
+        this._acquire(captured, wanted, (error, client) => (error ? reject(error) : resolve(client)))
       }).catch(errors.restack)
     }
     if (typeof callback !== 'function') throw errors.invalidArgument('callback', callback, 'must be a function')
     const bound = AsyncResource.bind(callback)
-    this._acquire(captured, wish, (error, client) => {
+    this._acquire(captured, wanted, (error, client) => {
       process.nextTick(() => (error ? bound(error, undefined, NOOP) : bound(undefined, client, client?.release)))
     })
     return undefined
@@ -184,38 +184,38 @@ class Pool extends EventEmitter {
 
   /**
    * @param {import('./stack').Stack | undefined} captured
-   * @param {Wish | null} wish
-   * @param {(error: Error | null, client?: LentClient) => void} done
+   * @param {AcquireRequest | null} wanted
+   * @param {(error: Error | null, client?: CheckedOutClient) => void} done
    */
-  _acquire(captured, wish, done) {
+  _acquire(captured, wanted, done) {
     if (this.ending) {
       const error = new errors.LeakpoolError(errors.ENDED, 'pool_closed')
       process.nextTick(done, error)
       return
     }
-    if (wish === null) {
-      const member = this._tryAcquire(captured !== undefined)
-      if (member >= 0) {
-        this._admit(member, captured, false, done)
+    if (wanted === null) {
+      const slot = this._tryAcquire(captured !== undefined)
+      if (slot >= 0) {
+        this._admit(slot, captured, false, done)
         return
       }
     }
     if (this._password === null) {
-      this._wait(captured, wish, done)
+      this._wait(captured, wanted, done)
       return
     }
-    const asked = this._refreshPassword().then(() => this._wait(captured, wish, done), done)
+    const asked = this._refreshPassword().then(() => this._wait(captured, wanted, done), done)
     this._beginning.add(asked)
     asked.finally(() => this._beginning.delete(asked))
   }
 
   /**
    * @param {import('./stack').Stack | undefined} captured
-   * @param {Wish | null} wish
-   * @param {(error: Error | null, client?: LentClient) => void} done
+   * @param {AcquireRequest | null} wanted
+   * @param {(error: Error | null, client?: CheckedOutClient) => void} done
    */
-  _wait(captured, wish, done) {
-    const { label = null, expected = -1, timeout = -1, signal } = wish ?? NOTHING
+  _wait(captured, wanted, done) {
+    const { label = null, expected = -1, timeout = -1, signal } = wanted ?? NOTHING
     if (signal?.aborted) {
       process.nextTick(done, signal.reason)
       return
@@ -240,24 +240,24 @@ class Pool extends EventEmitter {
   }
 
   /**
-   * A member that the addon has lent gets its client, new ones after the hooks for them.
-   * @param {number} member
+   * A slot that the addon has checked out gets its client, new ones after the hooks for them.
+   * @param {number} slot
    * @param {import('./stack').Stack | undefined} captured
    * @param {boolean} keep
-   * @param {(error: Error | null, client?: LentClient) => void} done
+   * @param {(error: Error | null, client?: CheckedOutClient) => void} done
    */
-  _admit(member, captured, keep, done) {
-    const known = this._entries[member]
+  _admit(slot, captured, keep, done) {
+    const known = this._entries[slot]
     if (known !== undefined) {
       done(null, this._lend(known, captured, keep))
       return
     }
-    const client = new Client(MAKER, this, member)
-    const entry = new Entry(member, client)
-    this._entries[member] = entry
-    collected.register(client, { pool: new WeakRef(this), member, token: entry.token })
+    const client = new Client(MAKER, this, slot)
+    const entry = new Entry(slot, client)
+    this._entries[slot] = entry
+    collected.register(client, { pool: new WeakRef(this), slot, token: entry.token })
     const { onConnect, verify } = this.options
-    const lend = () => {
+    const check_out = () => {
       this._lend(entry, captured, keep)
       if (!verify) return done(null, client)
       const { release } = client
@@ -274,11 +274,11 @@ class Pool extends EventEmitter {
     // What its first listeners ask of it comes before its borrower's queries, as it is asked first; where they wait for
     // the answers themselves, the borrower waits for them.
     const admitted = () => {
-      if (this.listenerCount('connect') === 0) return lend()
+      if (this.listenerCount('connect') === 0) return check_out()
       this._begin(entry, client, captured, true)
       const waits = tellAll(this, 'connect', client)
-      if (waits.length === 0) return lend()
-      Promise.all(waits).then(lend, refuse)
+      if (waits.length === 0) return check_out()
+      Promise.all(waits).then(check_out, refuse)
     }
     if (!onConnect) return admitted()
     this._begin(entry, client, captured, true)
@@ -291,7 +291,7 @@ class Pool extends EventEmitter {
    * @param {boolean} [keep]
    */
   _lend(entry, captured, keep = false) {
-    const client = /** @type {LentClient} */ (entry.client ?? entry.weak.deref())
+    const client = /** @type {CheckedOutClient} */ (entry.client ?? entry.weak.deref())
     this._begin(entry, client, captured, keep)
     tell(this, 'acquire', client)
     return client
@@ -299,7 +299,7 @@ class Pool extends EventEmitter {
 
   /**
    * @param {Entry} entry
-   * @param {LentClient} client
+   * @param {CheckedOutClient} client
    * @param {import('./stack').Stack | undefined} captured
    * @param {boolean} keep
    */
@@ -330,7 +330,7 @@ class Pool extends EventEmitter {
 
   /**
    * Its holder may let go of a client and still want it: for its notifications, or because a long use was announced.
-   * @param {LentClient} client
+   * @param {CheckedOutClient} client
    */
   _hold(client) {
     const entry = this._entries[client._member]
@@ -343,7 +343,7 @@ class Pool extends EventEmitter {
 
   /**
    * @param {Entry} entry
-   * @param {LentClient} client
+   * @param {CheckedOutClient} client
    * @param {any} error
    */
   _release(entry, client, error) {
@@ -353,7 +353,7 @@ class Pool extends EventEmitter {
     client._poolUseCount++
     entry.client = client
     // What is released in a transaction is told with its line, however young it is.
-    if (client._asked && entry.captured !== undefined && this._native.transactionStatus(entry.member) !== 'I') {
+    if (client._asked && entry.captured !== undefined && this._native.transactionStatus(entry.slot) !== 'I') {
       this._locate(entry)
     }
     discard(entry.captured)
@@ -377,15 +377,15 @@ class Pool extends EventEmitter {
    */
   _giveBack(entry, broken) {
     entry.out = false
-    this._giveNative(entry.member, broken)
+    this._giveNative(entry.slot, broken)
     if (entry.gone) this._forget(entry)
   }
 
   /** @param {Entry} entry */
   _forget(entry) {
-    if (this._entries[entry.member] !== entry) return
-    this._entries[entry.member] = undefined
-    this._native.forget(entry.member)
+    if (this._entries[entry.slot] !== entry) return
+    this._entries[entry.slot] = undefined
+    this._native.forget(entry.slot)
   }
 
   // ---- lines and lost clients -----------------------------------------------------------------------------------
@@ -417,20 +417,20 @@ class Pool extends EventEmitter {
     const { captured } = entry
     if (captured === undefined) return
     entry.captured = undefined
-    this._native.locate(entry.member, format(captured))
+    this._native.locate(entry.slot, format(captured))
   }
 
   /**
    * A client was collected: if it was out, nobody will ever release it.
-   * @param {number} member
+   * @param {number} slot
    * @param {object} token
    */
-  _collected(member, token) {
-    const entry = this._entries[member]
+  _collected(slot, token) {
+    const entry = this._entries[slot]
     if (entry === undefined || entry.token !== token) return
     this._locate(entry)
     entry.out = false
-    this._native.abandon(entry.member)
+    this._native.abandon(entry.slot)
     if (entry.gone) this._forget(entry)
   }
 
@@ -506,7 +506,7 @@ class Pool extends EventEmitter {
       process.nextTick(reject, error)
       return
     }
-    const run = (/** @type {LentClient} */ client) => {
+    const run = (/** @type {CheckedOutClient} */ client) => {
       const { release } = client
       // Nobody has this client: who still refers to it from before is told so, and disturbs nothing.
       client.release = released
@@ -525,20 +525,20 @@ class Pool extends EventEmitter {
       }
       client._ask(request, query)
     }
-    const member = this.ending ? -1 : this._tryAcquire(captured !== undefined)
-    const entry = member >= 0 ? this._entries[member] : undefined
+    const slot = this.ending ? -1 : this._tryAcquire(captured !== undefined)
+    const entry = slot >= 0 ? this._entries[slot] : undefined
     if (entry !== undefined) return run(this._lend(entry, captured))
-    const done = (/** @type {Error | null} */ error, /** @type {LentClient | undefined} */ client) => {
+    const done = (/** @type {Error | null} */ error, /** @type {CheckedOutClient | undefined} */ client) => {
       if (error) reject(error)
-      else run(/** @type {LentClient} */ (client))
+      else run(/** @type {CheckedOutClient} */ (client))
     }
-    if (member >= 0) this._admit(member, captured, false, done)
+    if (slot >= 0) this._admit(slot, captured, false, done)
     else this._acquire(captured, null, done)
   }
 
   /**
    * What is wrong if a query of its own has left a transaction open: its client goes back at once.
-   * @param {LentClient} client
+   * @param {CheckedOutClient} client
    * @returns {Error | null}
    */
   _leftOpen(client) {
@@ -554,7 +554,7 @@ class Pool extends EventEmitter {
   /**
    * Lends a client to `fn`, and takes it back whatever happens.
    * @template T
-   * @param {(client: LentClient) => Promise<T> | T} fn
+   * @param {(client: CheckedOutClient) => Promise<T> | T} fn
    * @param {any} [options] as for connect
    * @returns {Promise<T>}
    */
@@ -565,7 +565,7 @@ class Pool extends EventEmitter {
   /**
    * Runs `fn` in a transaction: committed when it is done, rolled back when it throws.
    * @template T
-   * @param {(client: LentClient) => Promise<T> | T} fn
+   * @param {(client: CheckedOutClient) => Promise<T> | T} fn
    * @param {any} [options] as for connect, and `isolationLevel`, `readOnly`, `deferrable`
    * @returns {Promise<T>}
    */
@@ -576,14 +576,14 @@ class Pool extends EventEmitter {
   /**
    * @param {Function} below
    * @param {any} options
-   * @returns {Promise<LentClient>}
+   * @returns {Promise<CheckedOutClient>}
    */
   _connectFrom(below, options) {
     const captured = this._depth > 0 ? capture(below, this._depth) : undefined
     return new Promise((resolve, reject) => {
-      const wish = acquireOptions(options)
-      this._acquire(captured, wish, (error, client) =>
-        error ? reject(error) : resolve(/** @type {LentClient} */ (client)),
+      const wanted = acquireOptions(options)
+      this._acquire(captured, wanted, (error, client) =>
+        error ? reject(error) : resolve(/** @type {CheckedOutClient} */ (client)),
       )
     })
   }
@@ -621,7 +621,7 @@ class Pool extends EventEmitter {
     return new Promise((resolve, reject) => {
       const settled = (/** @type {import('../native').NativeError | null} */ error, /** @type {string} */ held) => {
         this.ended = true
-        for (const member of this._native.ended()) sessionEnded(this, member, 'pool_closed', null)
+        for (const slot of this._native.ended()) sessionEnded(this, slot, 'pool_closed', null)
         if (error !== null) reject(errors.fromNative(error))
         else resolve(JSON.parse(held))
       }
@@ -657,40 +657,40 @@ class Pool extends EventEmitter {
 
 /**
  * What an acquire says about itself, as the addon takes it.
- * @typedef {{ label?: string | null, expected?: number, timeout?: number, signal?: AbortSignal }} Wish
+ * @typedef {{ label?: string | null, expected?: number, timeout?: number, signal?: AbortSignal }} AcquireRequest
  */
 
-/** @type {Wish} */
+/** @type {AcquireRequest} */
 const NOTHING = {}
 
 /**
  * @param {any} options
- * @returns {Wish | null}
+ * @returns {AcquireRequest | null}
  */
 function acquireOptions(options) {
   if (options === undefined || options === null) return null
   if (typeof options !== 'object') {
     throw errors.invalidArgument('options', options, 'must be a function (the callback) or an object')
   }
-  /** @type {Wish} */
-  const wish = {}
+  /** @type {AcquireRequest} */
+  const wanted = {}
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue
     switch (name) {
       case 'label':
         if (typeof value !== 'string') throw errors.invalidArgument(name, value, 'must be a string')
-        wish.label = value
+        wanted.label = value
         break
       case 'expectedDurationMs':
       case 'timeoutMs':
         if (typeof value !== 'number' || !(value >= 0)) {
           throw errors.invalidArgument(name, value, 'must be a number of milliseconds, 0 or more')
         }
-        wish[name === 'timeoutMs' ? 'timeout' : 'expected'] = value
+        wanted[name === 'timeoutMs' ? 'timeout' : 'expected'] = value
         break
       case 'signal':
         if (!(value instanceof AbortSignal)) throw errors.invalidArgument(name, value, 'must be an AbortSignal')
-        wish.signal = value
+        wanted.signal = value
         break
       case 'isolationLevel':
       case 'readOnly':
@@ -700,7 +700,7 @@ function acquireOptions(options) {
         throw errors.invalidArgument(name, value, 'is nothing that connect() takes')
     }
   }
-  return wish
+  return wanted
 }
 
 /** @param {Function} callback */

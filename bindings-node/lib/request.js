@@ -4,7 +4,7 @@
 const { AsyncResource } = require('node:async_hooks')
 const { prepareValues } = require('./values')
 const { loop, ticketFor } = require('./native')
-const { Answer, AnswerReader } = require('./answer')
+const { Answer, AnswerReader } = require('./result_reader')
 const { invalidArgument, LeakpoolError, unsupported } = require('./errors')
 const { capture, format } = require('./stack')
 
@@ -72,7 +72,7 @@ function readQuery(config, values, callback) {
 /** Waits for one query's answer, and hands it on. */
 class Request {
   /**
-   * @param {import('./client').LentClient} client who is kept until the answer is there
+   * @param {import('./client').CheckedOutClient} client who is kept until the answer is there
    * @param {Query} query
    * @param {any} types parsers: the query's or the client's
    */
@@ -179,10 +179,10 @@ class Request {
   /**
    * Sends it.
    * @param {import('../native').NativePool} native
-   * @param {number} member
+   * @param {number} slot
    */
-  submit(native, member) {
-    native.submit(member, ticketFor(this), this.text, this.params, this.cached)
+  submit(native, slot) {
+    native.submit(slot, ticketFor(this), this.text, this.params, this.cached)
   }
 
   /**

@@ -13,8 +13,8 @@ use napi_derive::napi;
 use crate::clock::JsManualClock;
 use crate::error;
 use crate::event_loop::JsEventLoop;
+use crate::event_queue::{self, EventQueue};
 use crate::info;
-use crate::mail::{self, Mail};
 use crate::options::{self, Given};
 
 /// See `native.d.ts`.
@@ -22,7 +22,7 @@ use crate::options::{self, Given};
 #[derive(Debug)]
 pub struct JsDetector {
     detector: LeakDetector,
-    mail: Arc<Mail>,
+    event_queue: Arc<EventQueue>,
     /// `None` once it has stopped.
     subscription: RefCell<Option<Subscription>>,
 }
@@ -55,30 +55,31 @@ impl JsDetector {
         };
         let detector = make().map_err(|e| error::thrown(env, &e))?;
         detector.set_max_size(max as usize);
-        let mail = Mail::new(home.0.bell().clone());
-        let inbox = mail.clone();
-        let subscription = RefCell::new(Some(detector.subscribe(mail::TOLD, move |event| inbox.put(event))));
-        home.0.add_mail(number, &mail);
-        Ok(JsDetector { detector, mail, subscription })
+        let event_queue = EventQueue::new(home.0.waker().clone());
+        let queue = event_queue.clone();
+        let subscription =
+            RefCell::new(Some(detector.subscribe(event_queue::REPORTED, move |event| queue.put(event))));
+        home.0.add_mail(number, &event_queue);
+        Ok(JsDetector { detector, event_queue, subscription })
     }
 
-    /// A connection was lent. `later`: `locate` tells its line.
+    /// A connection was checked out. `later`: `locate` tells its line.
     #[napi(catch_unwind)]
     pub fn check_out(&self, env: Env, later: bool, label: Option<String>, expected: f64) -> Result<BigInt> {
         let begin = || {
-            let loan = if later { CheckOut::site_later() } else { CheckOut::with_frames(&[]) };
-            let mut loan = match later {
-                true => loan,
+            let checkout = if later { CheckOut::site_later() } else { CheckOut::with_frames(&[]) };
+            let mut checkout = match later {
+                true => checkout,
                 // Without a stack: no line of this addon, which would be the only one that it could find.
-                false => loan.site(leakpool::SiteId::OFF),
+                false => checkout.site(leakpool::SiteId::OFF),
             };
             if let Some(label) = label {
-                loan = loan.label(label);
+                checkout = checkout.label(label);
             }
             if expected >= 0.0 {
-                loan = loan.expected(leakpool::duration_from_millis("expectedDurationMs", expected)?);
+                checkout = checkout.expected(leakpool::duration_from_millis("expectedDurationMs", expected)?);
             }
-            self.detector.check_out(loan)
+            self.detector.check_out(checkout)
         };
         let id = begin().map_err(|e| error::thrown(env, &e))?;
         Ok(BigInt::from(id.to_u64()))
@@ -135,7 +136,7 @@ impl JsDetector {
     #[napi(catch_unwind)]
     pub fn events(&self) -> String {
         let told = |id| self.detector.site_of(id);
-        let events = self.mail.take();
+        let events = self.event_queue.take();
         events.iter().map(|event| info::event(event, &told)).collect::<serde_json::Value>().to_string()
     }
 

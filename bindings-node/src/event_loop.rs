@@ -12,10 +12,10 @@ use napi::{JsString, JsValue, sys};
 use napi_derive::napi;
 use tokio_postgres::Notification;
 
-use crate::bell::{Bell, Rung};
 use crate::error;
-use crate::mail::Mail;
-use crate::pool::{Lent, PoolState};
+use crate::event_queue::EventQueue;
+use crate::loop_waker::{LoopWaker, Woken};
+use crate::pool::{Acquired, PoolState};
 use crate::rows::{Batch, Delivered};
 
 /// Something that JavaScript waits for has ended.
@@ -24,22 +24,22 @@ pub(crate) struct Finished {
     pub(crate) ticket: u32,
     /// It has kept the process alive until now.
     pub(crate) held: bool,
-    pub(crate) outcome: leakpool::Result<Outcome>,
+    pub(crate) outcome: leakpool::Result<Completion>,
 }
 
-pub(crate) enum Outcome {
+pub(crate) enum Completion {
     Answered(Delivered),
     /// A part of an answer: its ticket is not settled yet.
     Part(Delivered),
-    Acquired(Lent),
+    Acquired(Acquired),
     Json(String),
 }
 
 /// Something that a pool's JavaScript object is told without having asked.
-pub(crate) enum News {
-    /// Of a member: a notice of the server.
+pub(crate) enum ServerMessage {
+    /// Of a slot: a notice of the server.
     Notice(u32, Notice),
-    /// Of a member: a notification of a channel that it listens to.
+    /// Of a slot: a notification of a channel that it listens to.
     Notification(u32, Notification),
 }
 
@@ -48,16 +48,16 @@ pub(crate) struct EventLoop {
     /// `None` once the thread's environment goes away.
     tasks: RefCell<Option<Rc<Tasks>>>,
     runtime: HostRuntime,
-    bell: Arc<Bell>,
+    waker: Arc<LoopWaker>,
     finished: RefCell<Vec<Finished>>,
     /// With the numbers of their pools.
-    news: RefCell<Vec<(u32, News)>>,
+    server_messages: RefCell<Vec<(u32, ServerMessage)>>,
     pools: RefCell<Vec<Weak<PoolState>>>,
     /// Of pools and detectors, with their numbers.
-    mailboxes: RefCell<Vec<(u32, sync::Weak<Mail>)>>,
+    event_queues: RefCell<Vec<(u32, sync::Weak<EventQueue>)>>,
     /// The answers that are being handed over.
     batch: Batch,
-    /// Its bell has been rung for what is in `finished`, or `rung` is running.
+    /// Its waker has been woken for what is in `finished`, or `woken` is running.
     announced: Cell<bool>,
     /// Clients that are out, acquires and closes that are pending.
     busy: Cell<u32>,
@@ -85,20 +85,20 @@ impl EventLoop {
     pub(crate) fn finish(&self, finished: Finished) {
         self.finished.borrow_mut().push(finished);
         if !self.announced.replace(true) {
-            self.bell.ring();
+            self.waker.wake();
         }
     }
 
     /// The same for what nobody has asked for.
-    pub(crate) fn tell(&self, pool: u32, news: News) {
-        self.news.borrow_mut().push((pool, news));
+    pub(crate) fn tell(&self, pool: u32, server_messages: ServerMessage) {
+        self.server_messages.borrow_mut().push((pool, server_messages));
         if !self.announced.replace(true) {
-            self.bell.ring();
+            self.waker.wake();
         }
     }
 
-    pub(crate) fn bell(&self) -> &Arc<Bell> {
-        &self.bell
+    pub(crate) fn waker(&self) -> &Arc<LoopWaker> {
+        &self.waker
     }
 
     /// Looks after a pool's mail, and after the pool itself when the environment goes away.
@@ -107,14 +107,14 @@ impl EventLoop {
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Rc::downgrade(pool));
         drop(pools);
-        self.add_mail(pool.number, &pool.mail);
+        self.add_mail(pool.number, &pool.event_queue);
     }
 
     /// Looks after a mailbox.
-    pub(crate) fn add_mail(&self, number: u32, mail: &Arc<Mail>) {
-        let mut mailboxes = self.mailboxes.borrow_mut();
-        mailboxes.retain(|(_, mail)| mail.strong_count() > 0);
-        mailboxes.push((number, Arc::downgrade(mail)));
+    pub(crate) fn add_mail(&self, number: u32, event_queue: &Arc<EventQueue>) {
+        let mut event_queues = self.event_queues.borrow_mut();
+        event_queues.retain(|(_, event_queue)| event_queue.strong_count() > 0);
+        event_queues.push((number, Arc::downgrade(event_queue)));
     }
 
     /// The process has to stay alive for one thing more.
@@ -122,7 +122,7 @@ impl EventLoop {
         let busy = self.busy.get();
         self.busy.set(busy + 1);
         if busy == 0 {
-            self.bell.keep_alive(env, true);
+            self.waker.keep_alive(env, true);
         }
     }
 
@@ -131,12 +131,12 @@ impl EventLoop {
         let busy = self.busy.get();
         self.busy.set(busy.saturating_sub(1));
         if busy == 1 {
-            self.bell.keep_alive(env, false);
+            self.waker.keep_alive(env, false);
         }
     }
 
     fn close(&self) {
-        self.bell.close();
+        self.waker.close();
         let tasks = self.tasks.borrow_mut().take();
         drop(tasks);
         let finished = self.finished.take();
@@ -150,15 +150,17 @@ impl EventLoop {
     /// Hands everything that has happened to JavaScript, in one call. Of what was asked for: its ticket, an error or
     /// null, the value. Of what was not: a negative number for the pool (-1 = pool 0), what it is, the value.
     fn deliver(&self, env: Env, settle: sys::napi_value) -> Result<()> {
-        let mailboxes: Vec<u32> = {
-            let all = self.mailboxes.borrow();
-            let full = all.iter().filter(|(_, mail)| mail.upgrade().is_some_and(|mail| !mail.is_empty()));
+        let event_queues: Vec<u32> = {
+            let all = self.event_queues.borrow();
+            let full = all.iter().filter(|(_, event_queue)| {
+                event_queue.upgrade().is_some_and(|event_queue| !event_queue.is_empty())
+            });
             full.map(|(number, _)| *number).collect()
         };
-        let news = self.news.take();
+        let server_messages = self.server_messages.take();
         let finished = self.finished.take();
         self.announced.set(false);
-        let count = mailboxes.len() + news.len() + finished.len();
+        let count = event_queues.len() + server_messages.len() + finished.len();
         if count == 0 {
             return Ok(());
         }
@@ -173,20 +175,20 @@ impl EventLoop {
         };
         let null = || Null.into_unknown(&env);
         // Events first: whoever learns that a pool has closed has heard everything of it.
-        for pool in mailboxes {
+        for pool in event_queues {
             put(-1 - i64::from(pool), "events".into_unknown(&env)?, null()?)?;
         }
-        for (pool, news) in news {
-            let (kind, value) = match news {
-                News::Notice(member, notice) => {
+        for (pool, server_messages) in server_messages {
+            let (kind, value) = match server_messages {
+                ServerMessage::Notice(slot, notice) => {
                     let mut value = Object::new(&env)?;
-                    value.set("member", member)?;
+                    value.set("slot", slot)?;
                     value.set("fields", error::fields(env, &notice)?)?;
                     ("notice", value)
                 }
-                News::Notification(member, notification) => {
+                ServerMessage::Notification(slot, notification) => {
                     let mut value = Object::new(&env)?;
-                    value.set("member", member)?;
+                    value.set("slot", slot)?;
                     value.set("channel", notification.channel())?;
                     value.set("payload", notification.payload())?;
                     value.set("processId", notification.process_id())?;
@@ -203,20 +205,20 @@ impl EventLoop {
             match finished.outcome {
                 Ok(outcome) => {
                     // A part leaves its ticket open.
-                    let open = matches!(outcome, Outcome::Part(_));
+                    let open = matches!(outcome, Completion::Part(_));
                     let value = match outcome {
-                        Outcome::Answered(delivered) | Outcome::Part(delivered) => {
+                        Completion::Answered(delivered) | Completion::Part(delivered) => {
                             self.batch.put(&env, delivered)?.to_unknown()
                         }
-                        Outcome::Acquired(lent) => lent.hand_out(env).into_unknown(&env)?,
-                        Outcome::Json(text) => text.into_unknown(&env)?,
+                        Completion::Acquired(checked_out) => checked_out.hand_out(env).into_unknown(&env)?,
+                        Completion::Json(text) => text.into_unknown(&env)?,
                     };
                     put(ticket, if open { false.into_unknown(&env)? } else { null()? }, value)?;
                 }
                 Err(e) => put(ticket, error::to_js(env, &e)?.to_unknown(), null()?)?,
             }
         }
-        // SAFETY: a function that this thread's bell was made with.
+        // SAFETY: a function that this thread's waker was made with.
         let settle: Function<'_, Array<'_>, Unknown<'_>> =
             unsafe { Function::from_napi_value(env.raw(), settle)? };
         let settled = settle.call(batch);
@@ -225,8 +227,8 @@ impl EventLoop {
     }
 }
 
-impl Rung for EventLoop {
-    fn rung(&self, env: Env, call: sys::napi_value) {
+impl Woken for EventLoop {
+    fn woken(&self, env: Env, call: sys::napi_value) {
         // What finishes while the tasks run goes with this batch.
         self.announced.set(true);
         let tasks = self.tasks.borrow().clone();
@@ -259,21 +261,21 @@ impl JsEventLoop {
         let runtime = host::runtime().map_err(|e| error::thrown(env, &e))?;
         let mut failed = None;
         let made = Rc::new_cyclic(|me| {
-            let bell = Bell::new(env, &settle, me.clone());
-            let bell = bell.unwrap_or_else(|e| {
+            let waker = LoopWaker::new(env, &settle, me.clone());
+            let waker = waker.unwrap_or_else(|e| {
                 failed = Some(e);
-                Bell::silent()
+                LoopWaker::silent()
             });
-            let bell = Arc::new(bell);
-            let ringing = bell.clone();
+            let waker = Arc::new(waker);
+            let ringing = waker.clone();
             EventLoop {
-                tasks: RefCell::new(Some(Tasks::new(runtime.clone(), move || ringing.ring()))),
+                tasks: RefCell::new(Some(Tasks::new(runtime.clone(), move || ringing.wake()))),
                 runtime,
-                bell,
+                waker,
                 finished: RefCell::default(),
-                news: RefCell::default(),
+                server_messages: RefCell::default(),
                 pools: RefCell::default(),
-                mailboxes: RefCell::default(),
+                event_queues: RefCell::default(),
                 batch: Batch::default(),
                 announced: Cell::new(false),
                 busy: Cell::new(0),

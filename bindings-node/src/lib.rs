@@ -1,22 +1,21 @@
 //! The Node addon: what `lib/*.js` cannot do itself. It translates; the core decides. Declarations only.
 //!
-//! One thread of JavaScript has one `event_loop::EventLoop`; everything here runs on that thread, but for the bell
-//! (`bell`), which any thread may ring, and the mailbox of events. `native.d.ts` is the contract with `lib/`.
+//! One thread of JavaScript has one `event_loop::EventLoop`; everything here runs on that thread, but for the waker
+//! (`waker`), which any thread may wake, and the mailbox of events. `native.d.ts` is the contract with `lib/`.
 
 // In a build for tests nothing is registered with Node, so nobody calls the exported functions.
 #![cfg_attr(test, allow(dead_code))]
 
-mod bell;
 mod clock;
 mod detector;
 mod error;
 mod event_loop;
+mod event_queue;
+mod fast_path;
 mod frames;
-mod hot;
 mod info;
 mod log;
-mod mail;
-mod members;
+mod loop_waker;
 mod options;
 mod pack;
 mod params;
@@ -24,4 +23,5 @@ mod pool;
 mod pool_info;
 mod query;
 mod rows;
+mod session_slots;
 mod testing;

@@ -16,14 +16,14 @@ use napi_derive::napi;
 
 use crate::clock::JsManualClock;
 use crate::error;
-use crate::event_loop::{EventLoop, Finished, JsEventLoop, News, Outcome};
-use crate::hot;
+use crate::event_loop::{Completion, EventLoop, Finished, JsEventLoop, ServerMessage};
+use crate::event_queue::{self, EventQueue};
+use crate::fast_path;
 use crate::info;
-use crate::mail::{self, Mail};
-use crate::members::Members;
 use crate::options::{self, Given};
 use crate::params;
 use crate::query::{self, Asked};
+use crate::session_slots::SessionSlots;
 
 /// One pool of one thread of JavaScript.
 pub(crate) struct PoolState {
@@ -33,38 +33,38 @@ pub(crate) struct PoolState {
     /// What JavaScript calls it when it is told something.
     pub(crate) number: u32,
     home: Rc<EventLoop>,
-    pub(crate) members: RefCell<Members>,
+    pub(crate) slots: RefCell<SessionSlots>,
     /// Acquires that wait, by their tickets.
     acquires: RefCell<HashMap<u32, TaskId>>,
-    pub(crate) mail: Arc<Mail>,
+    pub(crate) event_queue: Arc<EventQueue>,
     password: ChangingPassword,
     /// `None` once the thread's environment goes away.
     subscription: RefCell<Option<Subscription>>,
 }
 
 /// A connection on its way to JavaScript.
-pub(crate) struct Lent {
+pub(crate) struct Acquired {
     pool: Rc<PoolState>,
     connection: Connection,
 }
 
-impl Lent {
-    /// Its member's number. From here on JavaScript releases it.
+impl Acquired {
+    /// Its slot's number. From here on JavaScript releases it.
     pub(crate) fn hand_out(self, env: Env) -> u32 {
-        self.pool.lend(env, self.connection)
+        self.pool.check_out(env, self.connection)
     }
 }
 
 impl PoolState {
-    fn lend(&self, env: Env, connection: Connection) -> u32 {
+    fn check_out(&self, env: Env, connection: Connection) -> u32 {
         self.home.hold(env);
-        self.members.borrow_mut().put(connection)
+        self.slots.borrow_mut().put(connection)
     }
 
     /// It keeps the process alive no longer.
-    fn let_go(&self, env: Env, member: u32) {
-        let held = match self.members.borrow_mut().get_mut(member) {
-            Some(member) => std::mem::take(&mut member.holds),
+    fn let_go(&self, env: Env, slot: u32) {
+        let held = match self.slots.borrow_mut().get_mut(slot) {
+            Some(slot) => std::mem::take(&mut slot.holds),
             None => false,
         };
         if held {
@@ -72,32 +72,32 @@ impl PoolState {
         }
     }
 
-    fn finish(&self, ticket: u32, held: bool, outcome: leakpool::Result<Outcome>) {
+    fn finish(&self, ticket: u32, held: bool, outcome: leakpool::Result<Completion>) {
         self.home.finish(Finished { ticket, held, outcome });
     }
 
-    /// What a member has lent out now, for a call on it.
-    fn checkout(&self, member: u32) -> Option<Arc<SharedCheckout>> {
-        self.members.borrow().get(member)?.checkout.clone()
+    /// What a slot has checked out now, for a call on it.
+    fn checkout(&self, slot: u32) -> Option<Arc<SharedCheckout>> {
+        self.slots.borrow().get(slot)?.checkout.clone()
     }
 
-    /// An idle connection: its member's number, or -1. `later`: its line is told by `locate`.
+    /// An idle connection: its slot's number, or -1. `later`: its line is told by `locate`.
     pub(crate) fn try_acquire(&self, env: Env, later: bool) -> i32 {
         match self.pool.try_acquire_site(site(later), AcquireOptions::new()) {
-            Ok(connection) => self.lend(env, connection) as i32,
+            Ok(connection) => self.check_out(env, connection) as i32,
             Err(_) => -1,
         }
     }
 
     /// Gives a connection back, or ends its session. 0: it was the holder's until now; 1: it had been taken back
     /// before; 2: there was nothing to release.
-    pub(crate) fn release(&self, env: Env, member: u32, broken: bool) -> i32 {
-        let (checkout, running, held) = match self.members.borrow_mut().get_mut(member) {
-            Some(member) => {
-                if let Some(listener) = member.listener.take() {
+    pub(crate) fn release(&self, env: Env, slot: u32, broken: bool) -> i32 {
+        let (checkout, running, held) = match self.slots.borrow_mut().get_mut(slot) {
+            Some(slot) => {
+                if let Some(listener) = slot.listener.take() {
                     self.home.cancel(listener);
                 }
-                (member.checkout.take(), member.running.take(), std::mem::take(&mut member.holds))
+                (slot.checkout.take(), slot.running.take(), std::mem::take(&mut slot.holds))
             }
             None => return 2,
         };
@@ -117,32 +117,32 @@ impl PoolState {
     /// Events since the last look, as a JSON list, for JavaScript to tell on.
     fn take_events(&self, env: Env) -> String {
         let mut list = Vec::new();
-        for event in self.mail.take() {
+        for event in self.event_queue.take() {
             let told = |id| self.pool.site_of(id);
             let mut value = info::event(&event, &told);
             if let Some(id) = event.data.checkout() {
-                let member = self.members.borrow().of(id);
-                value["member"] = member.map_or(serde_json::Value::Null, Into::into);
-                if let (EventData::ForceRelease { .. }, Some(member)) = (&event.data, member) {
-                    self.let_go(env, member);
+                let slot = self.slots.borrow().of(id);
+                value["slot"] = slot.map_or(serde_json::Value::Null, Into::into);
+                if let (EventData::ForceRelease { .. }, Some(slot)) = (&event.data, slot) {
+                    self.let_go(env, slot);
                 }
             }
             // An idle session that dies is an error first, and is removed then.
             if let EventData::Remove { .. } | EventData::Error { code: ErrorCode::ConnectionLost, .. } =
                 &event.data
             {
-                value["members"] = self.ended(env).into();
+                value["slots"] = self.ended(env).into();
             }
             list.push(value);
         }
         serde_json::Value::from(list).to_string()
     }
 
-    /// Members whose session has ended since the last look.
+    /// SessionSlots whose session has ended since the last look.
     fn ended(&self, env: Env) -> Vec<u32> {
-        let ended = self.members.borrow_mut().ended();
-        for member in &ended {
-            self.let_go(env, *member);
+        let ended = self.slots.borrow_mut().ended();
+        for slot in &ended {
+            self.let_go(env, *slot);
         }
         ended
     }
@@ -150,8 +150,8 @@ impl PoolState {
     /// The thread's environment goes away: nobody will release anything, nor ask for anything.
     pub(crate) fn abandon(&self) {
         drop(self.subscription.borrow_mut().take());
-        let members = self.members.borrow_mut().drain();
-        drop(members);
+        let slots = self.slots.borrow_mut().drain();
+        drop(slots);
         let (pool, runtime) = (self.pool.clone(), self.home.runtime().clone());
         let handle = runtime.handle().clone();
         handle.spawn(async move {
@@ -229,17 +229,18 @@ impl JsPool {
         };
         let made: leakpool::Result<_> = make();
         let (pool, target) = made.map_err(|e| error::thrown(env, &e))?;
-        let mail = Mail::new(home.bell().clone());
-        let inbox = mail.clone();
-        let subscription = RefCell::new(Some(pool.subscribe(mail::TOLD, move |event| inbox.put(event))));
+        let event_queue = EventQueue::new(home.waker().clone());
+        let queue = event_queue.clone();
+        let subscription =
+            RefCell::new(Some(pool.subscribe(event_queue::REPORTED, move |event| queue.put(event))));
         let state = Rc::new(PoolState {
             pool,
             target: target.to_string(),
             number,
             home,
-            members: RefCell::default(),
+            slots: RefCell::default(),
             acquires: RefCell::default(),
-            mail,
+            event_queue,
             password,
             subscription,
         });
@@ -249,11 +250,11 @@ impl JsPool {
 
     /// `{ tryAcquire, release }`.
     #[napi(catch_unwind)]
-    pub fn hot<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
-        hot::functions(env, &self.0)
+    pub fn fast_path<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        fast_path::functions(env, &self.0)
     }
 
-    /// A connection, later: the ticket is settled with its member's number.
+    /// A connection, later: the ticket is settled with its slot's number.
     #[napi(catch_unwind)]
     pub fn acquire(
         &self,
@@ -276,7 +277,7 @@ impl JsPool {
             state.finish(
                 ticket,
                 true,
-                outcome.map(|connection| Outcome::Acquired(Lent { pool, connection })),
+                outcome.map(|connection| Completion::Acquired(Acquired { pool, connection })),
             );
         });
         if let Some(task) = task {
@@ -296,12 +297,12 @@ impl JsPool {
         true
     }
 
-    /// The member's object was collected while it was out.
+    /// The slot's object was collected while it was out.
     #[napi(catch_unwind)]
-    pub fn abandon(&self, env: Env, member: u32) {
-        self.0.let_go(env, member);
-        let checkout = match self.0.members.borrow_mut().get_mut(member) {
-            Some(member) => member.checkout.take(),
+    pub fn abandon(&self, env: Env, slot: u32) {
+        self.0.let_go(env, slot);
+        let checkout = match self.0.slots.borrow_mut().get_mut(slot) {
+            Some(slot) => slot.checkout.take(),
             None => None,
         };
         if let Some(checkout) = checkout {
@@ -309,27 +310,27 @@ impl JsPool {
         }
     }
 
-    /// JavaScript has no object for this member any more; its number may come again for another one.
+    /// JavaScript has no object for this slot any more; its number may come again for another one.
     #[napi(catch_unwind)]
-    pub fn forget(&self, env: Env, member: u32) {
-        self.0.let_go(env, member);
-        let gone = self.0.members.borrow_mut().forget(member);
+    pub fn forget(&self, env: Env, slot: u32) {
+        self.0.let_go(env, slot);
+        let gone = self.0.slots.borrow_mut().forget(slot);
         drop(gone);
     }
 
-    /// Tells where a member's checkout was acquired: `[function, file, line, function, …]`, innermost first.
+    /// Tells where a slot's checkout was acquired: `[function, file, line, function, …]`, innermost first.
     #[napi(catch_unwind)]
-    pub fn locate(&self, member: u32, frames: Vec<Either<String, u32>>) {
-        let Some(id) = self.id(member) else { return };
+    pub fn locate(&self, slot: u32, frames: Vec<Either<String, u32>>) {
+        let Some(id) = self.id(slot) else { return };
         crate::frames::with(&frames, |frames| {
             // It may have ended, and its slot may be another's: then nobody asks for its line.
             let _ = self.0.pool.locate(id, frames);
         });
     }
 
-    pub(crate) fn id(&self, member: u32) -> Option<CheckoutId> {
-        let members = self.0.members.borrow();
-        members.get(member).filter(|member| member.checkout.is_some()).map(|member| member.id)
+    pub(crate) fn id(&self, slot: u32) -> Option<CheckoutId> {
+        let slots = self.0.slots.borrow();
+        slots.get(slot).filter(|slot| slot.checkout.is_some()).map(|slot| slot.id)
     }
 
     /// Runs a query: the ticket is settled with its results. Without `params` by the simple protocol. One at a time.
@@ -337,7 +338,7 @@ impl JsPool {
     pub fn submit(
         &self,
         env: Env,
-        member: u32,
+        slot: u32,
         ticket: u32,
         text: String,
         params: Option<Array<'_>>,
@@ -345,39 +346,39 @@ impl JsPool {
     ) -> Result<()> {
         let asked = Asked { text, params: params.as_ref().map(params::read).transpose()?, cached };
         let state = self.0.clone();
-        let checkout = state.checkout(member);
+        let checkout = state.checkout(slot);
         let Some(checkout) = checkout else {
             state.finish(ticket, false, Err(released()));
             return Ok(());
         };
-        // Its member may be taken back, and hold nothing any more, before the answer is there.
+        // Its slot may be taken back, and hold nothing any more, before the answer is there.
         state.home.hold(env);
         let home = state.home.clone();
         let task = home.spawn(async move {
             let number = state.number;
-            let noticed = |notice| state.home.tell(number, News::Notice(member, notice));
-            let part = |delivered| state.finish(ticket, false, Ok(Outcome::Part(delivered)));
+            let noticed = |notice| state.home.tell(number, ServerMessage::Notice(slot, notice));
+            let part = |delivered| state.finish(ticket, false, Ok(Completion::Part(delivered)));
             let outcome = match checkout.connection() {
                 Some(connection) => query::run(connection, asked, noticed, part).await,
                 None => Err(released()),
             };
             // Before JavaScript hears of it: it may release.
             drop(checkout);
-            if let Some(member) = state.members.borrow_mut().get_mut(member) {
-                member.running = None;
+            if let Some(slot) = state.slots.borrow_mut().get_mut(slot) {
+                slot.running = None;
             }
-            state.finish(ticket, true, outcome.map(Outcome::Answered));
+            state.finish(ticket, true, outcome.map(Completion::Answered));
         });
-        if let (Some(task), Some(member)) = (task, self.0.members.borrow_mut().get_mut(member)) {
-            member.running = Some((task, ticket));
+        if let (Some(task), Some(slot)) = (task, self.0.slots.borrow_mut().get_mut(slot)) {
+            slot.running = Some((task, ticket));
         }
         Ok(())
     }
 
-    /// Asks the server to cancel what a member runs.
+    /// Asks the server to cancel what a slot runs.
     #[napi(catch_unwind)]
-    pub fn cancel(&self, member: u32) {
-        let checkout = self.0.checkout(member);
+    pub fn cancel(&self, slot: u32) {
+        let checkout = self.0.checkout(slot);
         if let Some(connection) = checkout.as_ref().and_then(|checkout| checkout.connection()) {
             let _ = connection.cancel();
         }
@@ -385,20 +386,20 @@ impl JsPool {
 
     /// After the one query of `pool.query`: throws if it has left a transaction open.
     #[napi(catch_unwind)]
-    pub fn ends_here(&self, env: Env, member: u32) -> Result<()> {
-        let checkout = self.0.checkout(member);
+    pub fn ends_here(&self, env: Env, slot: u32) -> Result<()> {
+        let checkout = self.0.checkout(slot);
         match checkout.as_ref().and_then(|checkout| checkout.connection()) {
             Some(connection) => connection.ends_here().map_err(|e| error::thrown(env, &e)),
             None => Ok(()),
         }
     }
 
-    /// From now on the member's notifications are told, until it is released.
+    /// From now on the slot's notifications are told, until it is released.
     #[napi(catch_unwind)]
-    pub fn listen(&self, member: u32) {
+    pub fn listen(&self, slot: u32) {
         let state = self.0.clone();
-        let mut members = state.members.borrow_mut();
-        let Some(entry) = members.get_mut(member) else { return };
+        let mut slots = state.slots.borrow_mut();
+        let Some(entry) = slots.get_mut(slot) else { return };
         if entry.listener.is_some() {
             return;
         }
@@ -411,7 +412,7 @@ impl JsPool {
         entry.listener = home.spawn(async move {
             while let Some(notification) = notifications.recv().await {
                 let Some(home) = telling.upgrade() else { return };
-                home.tell(number, News::Notification(member, notification));
+                home.tell(number, ServerMessage::Notification(slot, notification));
             }
         });
     }
@@ -428,7 +429,7 @@ impl JsPool {
         self.0.take_events(env)
     }
 
-    /// Members whose session has ended and that nobody was told of.
+    /// SessionSlots whose session has ended and that nobody was told of.
     #[napi(catch_unwind)]
     pub fn ended(&self, env: Env) -> Vec<u32> {
         self.0.ended(env)
@@ -449,7 +450,7 @@ impl JsPool {
         home.spawn(async move {
             let outcome = state.pool.close_within(limit).await;
             let told = |id| state.pool.site_of(id);
-            let outcome = outcome.map(|held| Outcome::Json(info::checkouts(&held, &told).to_string()));
+            let outcome = outcome.map(|held| Completion::Json(info::checkouts(&held, &told).to_string()));
             state.finish(ticket, true, outcome);
         });
         Ok(())

@@ -48,7 +48,7 @@ impl JsPool {
     pub fn metrics(&self) -> String {
         let mut metrics = info::metrics(&self.0.pool.metrics());
         if let Some(dropped) = metrics["eventsDropped"].as_u64() {
-            metrics["eventsDropped"] = (dropped + self.0.mail.lost()).into();
+            metrics["eventsDropped"] = (dropped + self.0.event_queue.lost()).into();
         }
         metrics.to_string()
     }
@@ -72,7 +72,7 @@ impl JsPool {
         sites.iter().map(|site| info::site(site)).collect::<serde_json::Value>().to_string()
     }
 
-    /// Where a checkout was acquired, as JSON; nothing once its connection is lent anew.
+    /// Where a checkout was acquired, as JSON; nothing once its connection is checked out anew.
     #[napi(catch_unwind)]
     pub fn site_of(&self, id: String) -> Option<String> {
         let id: CheckoutId = id.parse().ok()?;
@@ -91,31 +91,31 @@ impl JsPool {
         self.0.pool.openmetrics()
     }
 
-    /// The id of a member's current or last checkout.
+    /// The id of a slot's current or last checkout.
     #[napi(catch_unwind)]
-    pub fn checkout_id(&self, member: u32) -> Option<String> {
-        self.0.members.borrow().get(member).map(|member| member.id.to_string())
+    pub fn checkout_id(&self, slot: u32) -> Option<String> {
+        self.0.slots.borrow().get(slot).map(|slot| slot.id.to_string())
     }
 
-    /// The server's process of a member that is out.
+    /// The server's process of a slot that is out.
     #[napi(catch_unwind)]
-    pub fn process_id(&self, member: u32) -> Option<u32> {
-        self.0.members.borrow().get(member)?.checkout.as_ref()?.connection()?.backend_pid()
+    pub fn process_id(&self, slot: u32) -> Option<u32> {
+        self.0.slots.borrow().get(slot)?.checkout.as_ref()?.connection()?.backend_pid()
     }
 
-    /// `I`, `T` or `E` of a member that is out.
+    /// `I`, `T` or `E` of a slot that is out.
     #[napi(catch_unwind)]
-    pub fn transaction_status(&self, member: u32) -> Option<&'static str> {
-        let members = self.0.members.borrow();
-        let connection = members.get(member)?.checkout.as_ref()?.connection()?;
+    pub fn transaction_status(&self, slot: u32) -> Option<&'static str> {
+        let slots = self.0.slots.borrow();
+        let connection = slots.get(slot)?.checkout.as_ref()?.connection()?;
         Some(info::transaction(connection.transaction_status()))
     }
 
-    /// A parameter that the server reports, of a member that is out.
+    /// A parameter that the server reports, of a slot that is out.
     #[napi(catch_unwind)]
-    pub fn parameter(&self, member: u32, name: String) -> Option<String> {
-        let members = self.0.members.borrow();
-        let connection = members.get(member)?.checkout.as_ref()?.connection()?;
+    pub fn parameter(&self, slot: u32, name: String) -> Option<String> {
+        let slots = self.0.slots.borrow();
+        let connection = slots.get(slot)?.checkout.as_ref()?.connection()?;
         connection.parameter(&name).map(|value| value.to_string())
     }
 

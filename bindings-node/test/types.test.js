@@ -55,7 +55,7 @@ function exactly(type, names) {
 }
 
 /** The public properties of a class's objects that are its own, not EventEmitter's. */
-function members(object, type) {
+function slots(object, type) {
   const internal = ['constructor', 'look', 'told', 'log', 'Promise', 'secretKey', 'connectionParameters', 'pool']
   const names = new Set([...Object.getOwnPropertyNames(object), ...Object.getOwnPropertyNames(type.prototype)])
   return [...names].filter((name) => !name.startsWith('_') && !internal.includes(name))
@@ -67,7 +67,7 @@ test('they declare exactly what is exported', async (t) => {
   const client = await pool.connect()
   const listening = ['on', 'once', 'addListener', 'removeListener', 'off']
   const absent = ['connection', 'pipeline', 'copyFrom', 'copyTo', 'pauseDrain', 'resumeDrain']
-  const add = (object, type, more) => [...new Set([...members(object, type), ...more])]
+  const add = (object, type, more) => [...new Set([...slots(object, type), ...more])]
   for (const name of absent) assert.equal(client[name], undefined, name)
   client.release()
   let text = "import { EventEmitter } from 'node:events'\nimport leakpool = require('leakpool')\n"

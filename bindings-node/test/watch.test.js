@@ -22,7 +22,7 @@ function watched(t, options = {}, poolOptions = {}) {
   t.after(async () => {
     for (const { id } of detector.checkouts()) detector.forceRelease(id)
     await until(
-      () => detector._loans.size === 0 || [...detector._loans.values()].every((l) => l.revoked),
+      () => detector._checkouts.size === 0 || [...detector._checkouts.values()].every((l) => l.revoked),
       'all are back',
     )
     detector.stop()
@@ -84,7 +84,7 @@ test('what a client does is seen: queries, transactions, callbacks, pool.query',
   client.release()
   assert.deepEqual(now(), [])
   const asked = pool.query('SELECT pg_sleep(0.2)') // QUERY
-  await until(() => now().length === 1, 'it is lent')
+  await until(() => now().length === 1, 'it is checked out')
   assert.equal(now()[0][2], lineOf('QUERY'))
   await asked
   assert.deepEqual(now(), [])

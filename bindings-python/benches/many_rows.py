@@ -31,10 +31,10 @@ def many_rows(dsn: str) -> Samples:
     held = pool.getconn()
     asynced = run(theirs.acquire())
 
-    async def lend() -> Any:
+    async def check_out() -> Any:
         return await apool.getconn()
 
-    aheld = run(lend())
+    aheld = run(check_out())
 
     def checked(rows: Sequence[object]) -> None:
         if len(rows) != ROWS:
@@ -69,10 +69,10 @@ def many_rows(dsn: str) -> Samples:
     contest.case("leakpool async, binary", repeat(lambda: run(by_async_leakpool())))
     if peers.have("psqlpy"):
         third = run(peers.psqlpys(dsn, 1))
-        lent = run(third.connection())
+        checked_out = run(third.connection())
 
         async def by_psqlpy() -> None:
-            checked((await lent.fetch(SQL)).result())
+            checked((await checked_out.fetch(SQL)).result())
 
         contest.case("psqlpy", repeat(lambda: run(by_psqlpy())))
     samples = contest.run(9, 150)

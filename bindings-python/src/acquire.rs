@@ -8,7 +8,7 @@ use crate::aio::{Finish, Work, finish};
 use crate::checkout::AsyncCheckout;
 use crate::errors::OrRaise;
 use crate::owner;
-use crate::pool::{NativePool, Wish};
+use crate::pool::{AcquireRequest, NativePool};
 
 /// An acquire that was not awaited yet.
 pub(crate) struct Acquire {
@@ -16,7 +16,7 @@ pub(crate) struct Acquire {
     /// The block that it is for.
     pub(crate) block: Option<Py<AsyncCheckout>>,
     pub(crate) site: SiteId,
-    pub(crate) wish: Wish,
+    pub(crate) wanted: AcquireRequest,
 }
 
 /// What its first step gives.
@@ -29,10 +29,10 @@ fn entered(
     py: Python<'_>,
     pool: &Py<NativePool>,
     block: Option<&Py<AsyncCheckout>>,
-    held: std::sync::Arc<crate::shared::Held>,
+    held: std::sync::Arc<crate::shared::LiveCheckout>,
     task: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
-    let connection = pool.get().lent(pool.bind(py), held, task)?;
+    let connection = pool.get().checked_out(pool.bind(py), held, task)?;
     if let Some(block) = block {
         block.get().entered(connection.clone().unbind());
     }
@@ -41,21 +41,21 @@ fn entered(
 
 impl Acquire {
     pub(crate) fn begin(self, py: Python<'_>) -> PyResult<Begun> {
-        let Acquire { pool, block, site, wish } = self;
+        let Acquire { pool, block, site, wanted } = self;
         let native = pool.get();
         let shared = native.shared(py)?;
         let task = owner::current_task(py)?;
         let name = task.as_ref().map(owner::task_name).transpose()?;
-        let options = NativePool::wanted(&wish, name);
-        if let Some(held) = native.counted(shared.lend_idle(site, options.clone())).or_raise(py)? {
+        let options = NativePool::wanted(&wanted, name);
+        if let Some(held) = native.counted(shared.check_out_idle(site, options.clone())).or_raise(py)? {
             return entered(py, &pool, block.as_ref(), held, task.as_ref()).map(Begun::Ready);
         }
         native.queue();
-        let (lend, task) = (shared.lend(site, options), task.map(Bound::unbind));
+        let (check_out, task) = (shared.check_out(site, options), task.map(Bound::unbind));
         Ok(Begun::Waits(Box::pin(async move {
-            let lent = lend.await;
+            let checked_out = check_out.await;
             let done: Finish = finish(Ok(()), move |py, ()| {
-                let held = pool.get().counted(lent).or_raise(py)?;
+                let held = pool.get().counted(checked_out).or_raise(py)?;
                 entered(py, &pool, block.as_ref(), held, task.as_ref().map(|task| task.bind(py)))
             });
             done

@@ -22,7 +22,7 @@ use crate::acquire::{Acquire, Begun};
 use crate::errors::OrRaise;
 use crate::shared::GiveUp;
 use crate::waiting::attached;
-use crate::wakeup::Bell;
+use crate::wakeup::LoopWaker;
 
 /// What is made of an answer on the loop's thread.
 pub(crate) type Finish = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -36,7 +36,7 @@ struct Entry {
     address: usize,
     event_loop: Py<PyAny>,
     tasks: Rc<Tasks>,
-    bell: Arc<Bell>,
+    waker: Arc<LoopWaker>,
 }
 
 thread_local! {
@@ -54,7 +54,7 @@ impl Wakeup {
     fn __call__(&self) {
         let entry = LOOPS.with(|loops| loops.borrow().iter().find(|entry| entry.id == self.0).cloned());
         if let Some(entry) = entry {
-            entry.bell.heard();
+            entry.waker.heard();
             entry.tasks.run();
         }
     }
@@ -81,8 +81,8 @@ impl Entry {
         let id = NEXT.replace(NEXT.get() + 1);
         let wakeup = Py::new(py, Wakeup(id))?;
         let weak = REF.import(py, "weakref", "ref")?.call1((event_loop,))?.unbind();
-        let bell = Bell::new()?;
-        let added = match bell.descriptor() {
+        let waker = LoopWaker::new()?;
+        let added = match waker.descriptor() {
             Some(fd) => event_loop.call_method1("add_reader", (fd, wakeup.clone_ref(py))).map(drop),
             None => Err(PyNotImplementedError::new_err(())),
         };
@@ -90,7 +90,7 @@ impl Entry {
             Ok(()) => {}
             Err(e) if e.is_instance_of::<PyNotImplementedError>(py) => {
                 let (weak, wakeup) = (weak.clone_ref(py), wakeup);
-                bell.instead(move || {
+                waker.instead(move || {
                     attached(|py| {
                         let told = weak.bind(py).call0().and_then(|event_loop| {
                             event_loop.call_method1("call_soon_threadsafe", (wakeup.clone_ref(py),))
@@ -103,9 +103,9 @@ impl Entry {
             Err(e) => return Err(e),
         }
         let runtime = leakpool::host::runtime().or_raise(py)?;
-        let ring = bell.clone();
-        let tasks = Tasks::new(runtime, move || ring.ring());
-        Ok(Entry { id, address: event_loop.as_ptr() as usize, event_loop: weak, tasks, bell })
+        let wake = waker.clone();
+        let tasks = Tasks::new(runtime, move || wake.wake());
+        Ok(Entry { id, address: event_loop.as_ptr() as usize, event_loop: weak, tasks, waker })
     }
 }
 

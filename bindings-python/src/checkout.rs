@@ -14,7 +14,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::acquire::Acquire;
 use crate::aio::Operation;
 use crate::connection::NativeConnection;
-use crate::pool::{NativePool, Wish};
+use crate::pool::{AcquireRequest, NativePool};
 
 /// What the end of a block finds.
 enum Found {
@@ -27,13 +27,13 @@ enum Found {
 /// What both kinds of blocks are.
 struct Block {
     pool: Py<NativePool>,
-    wish: Wish,
+    wanted: AcquireRequest,
     connection: Mutex<Option<Py<NativeConnection>>>,
 }
 
 impl Block {
-    fn new(pool: Py<NativePool>, wish: Wish) -> Block {
-        Block { pool, wish, connection: Mutex::new(None) }
+    fn new(pool: Py<NativePool>, wanted: AcquireRequest) -> Block {
+        Block { pool, wanted, connection: Mutex::new(None) }
     }
 
     /// A block is entered once at a time.
@@ -81,7 +81,7 @@ pub(crate) struct Checkout(Block);
 impl Checkout {
     fn __enter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, NativeConnection>> {
         self.0.enter()?;
-        let connection = NativePool::acquire(self.0.pool.bind(py), &self.0.wish)?;
+        let connection = NativePool::acquire(self.0.pool.bind(py), &self.0.wanted)?;
         *self.0.connection.lock() = Some(connection.clone().unbind());
         Ok(connection)
     }
@@ -128,10 +128,10 @@ impl AsyncCheckout {
         let (py, block) = (slf.py(), &slf.get().0);
         block.enter()?;
         let pool = block.pool.bind(py);
-        if pool.get().on_lend.load(Ordering::Relaxed) {
+        if pool.get().on_check_out.load(Ordering::Relaxed) {
             return pool.call_method1(intern!(py, "_enter"), (slf,));
         }
-        let acquire = NativePool::acquire_async(pool, &block.wish)?;
+        let acquire = NativePool::acquire_async(pool, &block.wanted)?;
         let operation = Operation::acquire(Acquire { block: Some(slf.clone().unbind()), ..acquire });
         Ok(Bound::new(py, operation)?.into_any())
     }
@@ -161,14 +161,14 @@ impl AsyncCheckout {
     /// One try of `_enter`: a connection, to be awaited.
     fn _acquire(&self, py: Python<'_>, timeout: f64) -> PyResult<Operation> {
         let timeout = crate::options::timeout(Some(timeout))?;
-        let wish = Wish { timeout, ..self.0.wish.clone() };
-        NativePool::acquire_async(self.0.pool.bind(py), &wish).map(Operation::acquire)
+        let wanted = AcquireRequest { timeout, ..self.0.wanted.clone() };
+        NativePool::acquire_async(self.0.pool.bind(py), &wanted).map(Operation::acquire)
     }
 
     /// The time-out that was asked for.
     #[getter]
     fn _timeout(&self) -> Option<f64> {
-        self.0.wish.timeout.map(|timeout| match timeout.is_zero() {
+        self.0.wanted.timeout.map(|timeout| match timeout.is_zero() {
             true => f64::INFINITY,
             false => timeout.as_secs_f64(),
         })
@@ -193,7 +193,7 @@ impl NativePool {
         label: Option<&str>,
         expected_duration: Option<f64>,
     ) -> PyResult<Checkout> {
-        Ok(Checkout(Block::new(slf, Wish::new(timeout, label, expected_duration)?)))
+        Ok(Checkout(Block::new(slf, AcquireRequest::new(timeout, label, expected_duration)?)))
     }
 
     /// A connection for the length of an `async with` block.
@@ -204,6 +204,6 @@ impl NativePool {
         label: Option<&str>,
         expected_duration: Option<f64>,
     ) -> PyResult<AsyncCheckout> {
-        Ok(AsyncCheckout(Block::new(slf, Wish::new(timeout, label, expected_duration)?)))
+        Ok(AsyncCheckout(Block::new(slf, AcquireRequest::new(timeout, label, expected_duration)?)))
     }
 }

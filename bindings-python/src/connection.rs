@@ -21,7 +21,7 @@ use crate::notify::Inbox;
 use crate::owner;
 use crate::pool::NativePool;
 use crate::query::gone;
-use crate::shared::{Held, Request};
+use crate::shared::{LiveCheckout, Request};
 use crate::snapshot::Revocation;
 use crate::waiting::is_over;
 
@@ -36,7 +36,7 @@ pub(crate) struct NativeConnection {
 
 #[derive(Default)]
 struct State {
-    held: Option<Arc<Held>>,
+    held: Option<Arc<LiveCheckout>>,
     pool: Option<Py<NativePool>>,
     task: Option<owner::Task>,
     /// What it was, once it is not any more.
@@ -48,9 +48,9 @@ struct State {
 
 impl NativeConnection {
     /// A connection of this class.
-    pub(crate) fn lent<'py>(
+    pub(crate) fn checked_out<'py>(
         class: &Bound<'py, PyType>,
-        held: Arc<Held>,
+        held: Arc<LiveCheckout>,
         pool: Py<NativePool>,
         task: Option<owner::Task>,
     ) -> PyResult<Bound<'py, NativeConnection>> {
@@ -66,7 +66,7 @@ impl NativeConnection {
     }
 
     /// The checkout, for one request.
-    pub(crate) fn held(&self, py: Python<'_>) -> PyResult<Arc<Held>> {
+    pub(crate) fn held(&self, py: Python<'_>) -> PyResult<Arc<LiveCheckout>> {
         // Never locked while Python code may run: it may let go of the GIL, and others wait for both.
         let (revocation, ended) = {
             let state = self.state.lock();
@@ -97,7 +97,7 @@ impl NativeConnection {
     }
 
     /// Notifications are collected from now on.
-    pub(crate) fn inbox(&self, held: &Held) -> Option<Arc<Inbox>> {
+    pub(crate) fn inbox(&self, held: &LiveCheckout) -> Option<Arc<Inbox>> {
         let mut state = self.state.lock();
         if state.inbox.is_none() {
             state.inbox =
@@ -139,7 +139,7 @@ impl NativeConnection {
         state.held.as_ref().map(|held| held.id).or(state.ended.as_ref().map(|(id, _)| *id))
     }
 
-    /// It was lent once, and is not any more.
+    /// It was checked out once, and is not any more.
     pub(crate) fn was_of_pool(&self) -> bool {
         self.state.lock().ended.is_some()
     }

@@ -17,7 +17,7 @@ use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::OrRaise;
 use crate::query::{How, Sql, drive, gone, operation, sendable};
-use crate::shared::{Held, Request};
+use crate::shared::{LiveCheckout, Request};
 
 /// A copy and the request that it is. Taken by whoever works on it; one that fails, or is given up, is dropped.
 struct Open<T>(T, Request);
@@ -95,7 +95,11 @@ async fn fail_in(copy: &Shared<exchange::CopyIn>, reason: &str) -> Result<()> {
 }
 
 impl NativeCopyIn {
-    fn new(connection: Py<NativeConnection>, held: &Held, open: Open<exchange::CopyIn>) -> NativeCopyIn {
+    fn new(
+        connection: Py<NativeConnection>,
+        held: &LiveCheckout,
+        open: Open<exchange::CopyIn>,
+    ) -> NativeCopyIn {
         let (format, columns) = (open.0.format(), open.0.column_formats().to_vec());
         let copy = Arc::new(Mutex::new(Some(open)));
         held.opened(&copy);
@@ -217,7 +221,11 @@ fn listed(py: Python<'_>, pieces: Vec<Bytes>) -> PyResult<Bound<'_, PyList>> {
 }
 
 impl NativeCopyOut {
-    fn new(connection: Py<NativeConnection>, held: &Held, open: Open<exchange::CopyOut>) -> NativeCopyOut {
+    fn new(
+        connection: Py<NativeConnection>,
+        held: &LiveCheckout,
+        open: Open<exchange::CopyOut>,
+    ) -> NativeCopyOut {
         let (format, columns) = (open.0.format(), open.0.column_formats().to_vec());
         let copy = Arc::new(Mutex::new(Some(open)));
         held.opened(&copy);

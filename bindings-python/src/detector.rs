@@ -15,11 +15,11 @@ use crate::clock::ManualClock;
 use crate::errors::OrRaise;
 use crate::events::{self, Handle, Subscribed};
 use crate::frames::Stacks;
+use crate::introspection::{Counted, Status, checkout_id};
 use crate::options;
 use crate::owner;
 use crate::snapshot::{CheckoutInfo, Revocation};
 use crate::waiting::attached;
-use crate::watching::{Counted, Status, checkout_id};
 
 /// Finds leaks in a pool that is not ours.
 #[pyclass(frozen, subclass, weakref, name = "NativeDetector", module = "leakpool._leakpool")]
@@ -88,7 +88,7 @@ impl Detector {
         self.detector.set_max_size(max_size);
     }
 
-    /// A connection was lent, here: the line is that of the running Python code. Its owner is the running task, or the
+    /// A connection was checked out, here: the line is that of the running Python code. Its owner is the running task, or the
     /// thread. `reclaim(revocation)` ends the session if it is taken away; it must not hold the connection.
     #[pyo3(signature = (*, label=None, owner=None, expected_duration=0.0, waited=0.0, reclaim=None))]
     fn check_out(
@@ -114,16 +114,16 @@ impl Detector {
                 None => owner::thread_name(py)?,
             },
         };
-        let mut loan = CheckOut::here()
+        let mut checkout = CheckOut::here()
             .site(site)
             .owner(owner)
             .expected(options::seconds("expected_duration", expected_duration)?)
             .waited(options::seconds("waited", waited)?);
         if let Some(label) = label {
-            loan = loan.label(label);
+            checkout = checkout.label(label);
         }
         if let Some(reclaim) = reclaim {
-            loan = loan.on_reclaim(move |revocation| {
+            checkout = checkout.on_reclaim(move |revocation| {
                 attached(|py| {
                     let told = Py::new(py, Revocation::new(revocation.clone()))
                         .and_then(|revocation| reclaim.call1(py, (revocation,)));
@@ -133,7 +133,7 @@ impl Detector {
                 });
             });
         }
-        self.detector.check_out(loan).or_raise(py).map(CheckoutId::to_u64)
+        self.detector.check_out(checkout).or_raise(py).map(CheckoutId::to_u64)
     }
 
     /// A statement was sent.

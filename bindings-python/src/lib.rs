@@ -8,13 +8,14 @@ mod aio;
 mod cancelling;
 mod checkout;
 mod clock;
+mod collect;
 mod connection;
 mod copy;
 mod detector;
 mod errors;
 mod events;
 mod frames;
-mod gather;
+mod introspection;
 mod logging;
 mod notify;
 mod options;
@@ -28,7 +29,6 @@ mod stream;
 mod values;
 mod waiting;
 mod wakeup;
-mod watching;
 
 /// The native half of `leakpool`.
 #[pymodule]
@@ -50,6 +50,8 @@ mod _leakpool {
     #[pymodule_export]
     use crate::events::{Event, Handle};
     #[pymodule_export]
+    use crate::introspection::{Counted, Histogram, Status};
+    #[pymodule_export]
     use crate::pool::NativePool;
     #[pymodule_export]
     use crate::result::{Column, NativeResult};
@@ -57,8 +59,6 @@ mod _leakpool {
     use crate::snapshot::{CheckoutInfo, Exhausted, Frame, Revocation, Site};
     #[pymodule_export]
     use crate::stream::NativeStream;
-    #[pymodule_export]
-    use crate::watching::{Counted, Histogram, Status};
 
     /// The interpreter is about to end: last words, and then no thread of ours comes back to it.
     #[pyfunction]

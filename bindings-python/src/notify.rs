@@ -14,7 +14,7 @@ use crate::aio::{Operation, finish};
 use crate::connection::NativeConnection;
 use crate::errors::OrRaise;
 use crate::query::{drive_alone, gone};
-use crate::shared::{Held, duration};
+use crate::shared::{LiveCheckout, duration};
 
 /// Channel, payload and the sender's process.
 type Notification = (String, String, i32);
@@ -90,7 +90,7 @@ fn limits(timeout: Option<f64>, stop_after: Option<usize>) -> (Option<Duration>,
 }
 
 impl NativeConnection {
-    fn open_inbox(&self, py: Python<'_>, held: &Held) -> PyResult<Arc<Inbox>> {
+    fn open_inbox(&self, py: Python<'_>, held: &LiveCheckout) -> PyResult<Arc<Inbox>> {
         self.inbox(held).ok_or_else(gone).or_raise(py)
     }
 }

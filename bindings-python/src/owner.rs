@@ -27,9 +27,9 @@ struct Current {
 
 /// The checkouts that a thread acquired.
 #[derive(Default)]
-struct Loans(Vec<(Weak<PoolShared>, CheckoutId)>);
+struct OwnedCheckouts(Vec<(Weak<PoolShared>, CheckoutId)>);
 
-impl Drop for Loans {
+impl Drop for OwnedCheckouts {
     fn drop(&mut self) {
         for (pool, id) in self.0.drain(..) {
             // Most have been released, by whomever.
@@ -40,7 +40,7 @@ impl Drop for Loans {
 
 thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
-    static LOANS: RefCell<Loans> = const { RefCell::new(Loans(Vec::new())) };
+    static OWNED: RefCell<OwnedCheckouts> = const { RefCell::new(OwnedCheckouts(Vec::new())) };
 }
 
 fn name_of(thread: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -87,21 +87,21 @@ pub(crate) fn thread_has(pool: &Arc<PoolShared>, id: CheckoutId) {
     if is_main {
         return;
     }
-    let _ = LOANS.try_with(|loans| {
-        let loans = &mut loans.borrow_mut().0;
-        if loans.len() >= SWEEP {
-            loans.retain(|(pool, id)| pool.upgrade().is_some_and(|pool| pool.is_live(*id)));
+    let _ = OWNED.try_with(|checkouts| {
+        let checkouts = &mut checkouts.borrow_mut().0;
+        if checkouts.len() >= SWEEP {
+            checkouts.retain(|(pool, id)| pool.upgrade().is_some_and(|pool| pool.is_live(*id)));
         }
-        loans.push((Arc::downgrade(pool), id));
+        checkouts.push((Arc::downgrade(pool), id));
     });
 }
 
 /// A checkout was released, perhaps by the thread that acquired it.
 pub(crate) fn thread_released(id: CheckoutId) {
-    let _ = LOANS.try_with(|loans| {
-        let loans = &mut loans.borrow_mut().0;
-        if let Some(at) = loans.iter().rposition(|(_, known)| *known == id) {
-            loans.swap_remove(at);
+    let _ = OWNED.try_with(|checkouts| {
+        let checkouts = &mut checkouts.borrow_mut().0;
+        if let Some(at) = checkouts.iter().rposition(|(_, known)| *known == id) {
+            checkouts.swap_remove(at);
         }
     });
 }

@@ -1,4 +1,4 @@
-//! The pool as Python has it: made and closed, lending and taking back. `Pool` and `AsyncPool` derive from `NativePool`;
+//! The pool as Python has it: made and closed, handing out and taking back. `Pool` and `AsyncPool` derive from `NativePool`;
 //! what it shows is in `watching.rs`, its context managers in `checkout.rs`.
 
 use std::mem;
@@ -23,7 +23,7 @@ use crate::events::Subscribed;
 use crate::frames::Stacks;
 use crate::options;
 use crate::owner;
-use crate::shared::{Held, PoolShared};
+use crate::shared::{LiveCheckout, PoolShared};
 use crate::snapshot::CheckoutInfo;
 use crate::waiting::block_on;
 
@@ -36,19 +36,19 @@ struct Setup {
 
 /// What one acquire may say about itself.
 #[derive(Clone, Default)]
-pub(crate) struct Wish {
+pub(crate) struct AcquireRequest {
     pub(crate) timeout: Option<Duration>,
     pub(crate) label: Option<Arc<str>>,
     pub(crate) expected: Duration,
 }
 
-impl Wish {
+impl AcquireRequest {
     pub(crate) fn new(
         timeout: Option<f64>,
         label: Option<&str>,
         expected_duration: Option<f64>,
-    ) -> PyResult<Wish> {
-        Ok(Wish {
+    ) -> PyResult<AcquireRequest> {
+        Ok(AcquireRequest {
             timeout: options::timeout(timeout)?,
             label: label.map(Arc::from),
             expected: options::seconds("expected_duration", expected_duration.unwrap_or(0.0))?,
@@ -68,8 +68,8 @@ pub(crate) struct NativePool {
     stacks: Stacks,
     capture: AtomicU8,
     depth: AtomicUsize,
-    /// There are callbacks for connections that are lent, or come back: the slow way.
-    pub(crate) on_lend: AtomicBool,
+    /// There are callbacks for connections that are checked out, or come back: the slow way.
+    pub(crate) on_check_out: AtomicBool,
     pub(crate) on_return: AtomicBool,
     pub(crate) subscribed: Mutex<Vec<Arc<Subscribed>>>,
     /// Acquires that found nothing idle, and acquires that failed.
@@ -131,10 +131,10 @@ impl NativePool {
         self.stacks.here(py, capture, depth, |frames| shared.pool.host_site(frames))
     }
 
-    pub(crate) fn wanted(wish: &Wish, owner: Option<Arc<str>>) -> AcquireOptions {
-        let mut options = AcquireOptions::new().expected_duration(wish.expected);
-        options.timeout = wish.timeout;
-        options.label = wish.label.clone();
+    pub(crate) fn wanted(wanted: &AcquireRequest, owner: Option<Arc<str>>) -> AcquireOptions {
+        let mut options = AcquireOptions::new().expected_duration(wanted.expected);
+        options.timeout = wanted.timeout;
+        options.label = wanted.label.clone();
         options.owner = owner;
         options
     }
@@ -155,23 +155,23 @@ impl NativePool {
     /// A connection for the calling thread, which waits for it.
     fn acquire_once<'py>(
         slf: &Bound<'py, NativePool>,
-        wish: &Wish,
+        wanted: &AcquireRequest,
     ) -> PyResult<Bound<'py, NativeConnection>> {
         let (py, pool) = (slf.py(), slf.get());
         let shared = pool.shared(py)?;
         let site = pool.site(py, shared)?;
-        let options = NativePool::wanted(wish, Some(owner::thread_name(py)?));
-        let held = match shared.lend_idle(site, options.clone()) {
+        let options = NativePool::wanted(wanted, Some(owner::thread_name(py)?));
+        let held = match shared.check_out_idle(site, options.clone()) {
             Ok(Some(held)) => held,
             Ok(None) => {
                 pool.queue();
-                let lent = block_on(py, shared.runtime(), shared.lend(site, options))?;
-                pool.counted(lent).or_raise(py)?
+                let checked_out = block_on(py, shared.runtime(), shared.check_out(site, options))?;
+                pool.counted(checked_out).or_raise(py)?
             }
             Err(e) => return pool.counted(Err(e)).or_raise(py),
         };
         owner::thread_has(shared, held.id);
-        NativeConnection::lent(pool.class(py)?, held, slf.clone().unbind(), None)
+        NativeConnection::checked_out(pool.class(py)?, held, slf.clone().unbind(), None)
     }
 
     pub(crate) fn counted<T>(&self, outcome: leakpool::Result<T>) -> leakpool::Result<T> {
@@ -185,20 +185,20 @@ impl NativePool {
     /// is tried until the time-out.
     pub(crate) fn acquire<'py>(
         slf: &Bound<'py, NativePool>,
-        wish: &Wish,
+        wanted: &AcquireRequest,
     ) -> PyResult<Bound<'py, NativeConnection>> {
-        if !slf.get().on_lend.load(Ordering::Relaxed) {
-            return NativePool::acquire_once(slf, wish);
+        if !slf.get().on_check_out.load(Ordering::Relaxed) {
+            return NativePool::acquire_once(slf, wanted);
         }
         let py = slf.py();
-        let limit = match wish.timeout {
+        let limit = match wanted.timeout {
             Some(limit) => limit,
             None => slf.get().shared(py)?.pool.options().acquire_timeout,
         };
         let begun = Instant::now();
-        let mut wish = wish.clone();
+        let mut wanted = wanted.clone();
         loop {
-            let connection = NativePool::acquire_once(slf, &wish)?;
+            let connection = NativePool::acquire_once(slf, &wanted)?;
             let passed = slf.call_method1(intern!(py, "_prepare"), (&connection,));
             match passed.and_then(|passed| passed.is_truthy()) {
                 Ok(true) => return Ok(connection),
@@ -208,7 +208,7 @@ impl NativePool {
                     return Err(e);
                 }
             }
-            wish.timeout = Some(match limit {
+            wanted.timeout = Some(match limit {
                 Duration::ZERO => Duration::ZERO,
                 limit => limit.saturating_sub(begun.elapsed()).max(Duration::from_nanos(1)),
             });
@@ -216,21 +216,21 @@ impl NativePool {
     }
 
     /// A connection for the running task: acquired when it is awaited, named by the line that asks now.
-    pub(crate) fn acquire_async(slf: &Bound<'_, NativePool>, wish: &Wish) -> PyResult<Acquire> {
+    pub(crate) fn acquire_async(slf: &Bound<'_, NativePool>, wanted: &AcquireRequest) -> PyResult<Acquire> {
         let (py, pool) = (slf.py(), slf.get());
         let shared = pool.shared(py)?;
         Ok(Acquire {
             pool: slf.clone().unbind(),
             block: None,
             site: pool.site(py, shared)?,
-            wish: wish.clone(),
+            wanted: wanted.clone(),
         })
     }
 
-    pub(crate) fn lent<'py>(
+    pub(crate) fn checked_out<'py>(
         &self,
         slf: &Bound<'py, NativePool>,
-        held: Arc<Held>,
+        held: Arc<LiveCheckout>,
         task: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, NativeConnection>> {
         let py = slf.py();
@@ -238,7 +238,7 @@ impl NativePool {
             Some(task) => Some(owner::task_has(task, &held.pool, held.id)?),
             None => None,
         };
-        NativeConnection::lent(self.class(py)?, held, slf.clone().unbind(), watch)
+        NativeConnection::checked_out(self.class(py)?, held, slf.clone().unbind(), watch)
     }
 }
 
@@ -256,7 +256,7 @@ impl NativePool {
             stacks: Stacks::default(),
             capture: AtomicU8::new(0),
             depth: AtomicUsize::new(32),
-            on_lend: AtomicBool::new(false),
+            on_check_out: AtomicBool::new(false),
             on_return: AtomicBool::new(false),
             subscribed: Mutex::default(),
             queued: AtomicU64::new(0),
@@ -265,7 +265,7 @@ impl NativePool {
     }
 
     /// What it is to be: where to connect, the options by the core's table, the class of its connections.
-    #[pyo3(signature = (conninfo, parameters, options, connection_class, *, plain=false, on_lend=false, on_return=false, clock=None))]
+    #[pyo3(signature = (conninfo, parameters, options, connection_class, *, plain=false, on_check_out=false, on_return=false, clock=None))]
     #[allow(clippy::too_many_arguments)]
     fn _set_up(
         &self,
@@ -275,7 +275,7 @@ impl NativePool {
         options: &Bound<'_, PyDict>,
         connection_class: &Bound<'_, PyType>,
         plain: bool,
-        on_lend: bool,
+        on_check_out: bool,
         on_return: bool,
         clock: Option<&Bound<'_, ManualClock>>,
     ) -> PyResult<()> {
@@ -295,7 +295,7 @@ impl NativePool {
         let clock = clock.map(|clock| clock.get().0.clone());
         *self.setup.lock() = Some(Setup { target, settings, clock });
         self.plain.store(plain, Ordering::Relaxed);
-        self.on_lend.store(on_lend, Ordering::Relaxed);
+        self.on_check_out.store(on_check_out, Ordering::Relaxed);
         self.on_return.store(on_return, Ordering::Relaxed);
         Ok(())
     }
@@ -418,7 +418,7 @@ impl NativePool {
         self.shared(py)?.pool.resize_between(min_size, max_size).or_raise(py)
     }
 
-    /// Closes what is idle now, and what is lent when it comes back.
+    /// Closes what is idle now, and what is checked out when it comes back.
     fn _drain(&self, py: Python<'_>) -> PyResult<()> {
         self.shared(py)?.pool.drain().or_raise(py)
     }
@@ -431,7 +431,7 @@ impl NativePool {
         label: Option<&str>,
         expected_duration: Option<f64>,
     ) -> PyResult<Bound<'py, NativeConnection>> {
-        NativePool::acquire(slf, &Wish::new(timeout, label, expected_duration)?)
+        NativePool::acquire(slf, &AcquireRequest::new(timeout, label, expected_duration)?)
     }
 
     /// A connection for the running task, to be awaited; without the callbacks.
@@ -442,7 +442,8 @@ impl NativePool {
         label: Option<&str>,
         expected_duration: Option<f64>,
     ) -> PyResult<Operation> {
-        let acquire = NativePool::acquire_async(slf, &Wish::new(timeout, label, expected_duration)?)?;
+        let acquire =
+            NativePool::acquire_async(slf, &AcquireRequest::new(timeout, label, expected_duration)?)?;
         Ok(Operation::acquire(acquire))
     }
 
@@ -451,9 +452,11 @@ impl NativePool {
         let (py, pool) = (slf.py(), slf.get());
         let shared = pool.shared(py)?;
         let site = pool.site(py, shared)?;
-        let wish = Wish { label: Some("check()".into()), ..Wish::default() };
-        match shared.lend_idle(site, NativePool::wanted(&wish, None)).or_raise(py)? {
-            Some(held) => NativeConnection::lent(pool.class(py)?, held, slf.clone().unbind(), None).map(Some),
+        let wanted = AcquireRequest { label: Some("check()".into()), ..AcquireRequest::default() };
+        match shared.check_out_idle(site, NativePool::wanted(&wanted, None)).or_raise(py)? {
+            Some(held) => {
+                NativeConnection::checked_out(pool.class(py)?, held, slf.clone().unbind(), None).map(Some)
+            }
             None => Ok(None),
         }
     }
@@ -475,7 +478,7 @@ impl NativePool {
         }
     }
 
-    /// Refuses what is not one of its own connections that is lent.
+    /// Refuses what is not one of its own connections that is checked out.
     fn _check_own(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let Ok(own) = connection.cast::<NativeConnection>() else {

@@ -11,11 +11,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
 use crate::aio::{Operation, finish};
+use crate::collect::{Gathered, collect};
 use crate::connection::NativeConnection;
 use crate::errors::{OrRaise, named};
-use crate::gather::{Gathered, gather};
 use crate::result::{Column, NativeResult};
-use crate::shared::{GiveUp, Held, Request};
+use crate::shared::{GiveUp, LiveCheckout, Request};
 use crate::values::{AdaptContext, Params, dump_all};
 use crate::waiting::{Waited, interruptible};
 
@@ -94,7 +94,7 @@ pub(crate) fn sendable(connection: &Connection, sql: &str) -> Result<()> {
 type Told<T> = (Result<T>, Vec<Notice>);
 
 /// One statement with parameters, or a text without.
-async fn run(held: &Held, sql: &str, params: Option<&Params>, how: &How) -> Told<Vec<Gathered>> {
+async fn run(held: &LiveCheckout, sql: &str, params: Option<&Params>, how: &How) -> Told<Vec<Gathered>> {
     let Some(connection) = held.connection() else { return (Err(gone()), Vec::new()) };
     if let Err(e) = sendable(connection, sql) {
         return (Err(e), Vec::new());
@@ -106,13 +106,13 @@ async fn run(held: &Held, sql: &str, params: Option<&Params>, how: &How) -> Told
     };
     match answers {
         Err(e) => (Err(e), Vec::new()),
-        Ok(mut answers) => gather(connection, &mut answers).await,
+        Ok(mut answers) => collect(connection, &mut answers).await,
     }
 }
 
 /// One statement with many sets of parameters: all or none of them, as one transaction, if none is open.
 async fn run_many(
-    held: &Held,
+    held: &LiveCheckout,
     sql: &str,
     sets: &[Params],
     how: &How,
@@ -147,7 +147,7 @@ async fn one(
     how: &How,
 ) -> Result<(Vec<Gathered>, Vec<Notice>)> {
     let mut answers = how.exchange(connection).extended(&how.query(sql, &params.params())).await?;
-    let (gathered, notices) = gather(connection, &mut answers).await;
+    let (gathered, notices) = collect(connection, &mut answers).await;
     Ok((gathered?, notices))
 }
 
@@ -187,7 +187,7 @@ async fn pipelined(
 fn results(
     py: Python<'_>,
     connection: &NativeConnection,
-    held: &Held,
+    held: &LiveCheckout,
     answers: Vec<Gathered>,
 ) -> PyResult<Vec<NativeResult>> {
     let made = answers.into_iter().map(|answer| {
@@ -197,7 +197,7 @@ fn results(
     made.collect()
 }
 
-fn dumped(py: Python<'_>, held: &Held, params: &Bound<'_, PyAny>) -> PyResult<Params> {
+fn dumped(py: Python<'_>, held: &LiveCheckout, params: &Bound<'_, PyAny>) -> PyResult<Params> {
     match held.connection() {
         Some(connection) => dump_all(py, params, &AdaptContext::new(connection)),
         None => Err(crate::errors::raised(py, &gone())),
@@ -207,7 +207,7 @@ fn dumped(py: Python<'_>, held: &Held, params: &Bound<'_, PyAny>) -> PyResult<Pa
 /// The parameters of one statement; none and no binary result = the simple protocol.
 fn parameters(
     py: Python<'_>,
-    held: &Held,
+    held: &LiveCheckout,
     params: Option<&Bound<'_, PyAny>>,
     binary: bool,
 ) -> PyResult<Option<Params>> {
@@ -218,13 +218,13 @@ fn parameters(
     }
 }
 
-fn sets(py: Python<'_>, held: &Held, params: &Bound<'_, PyAny>) -> PyResult<Vec<Params>> {
+fn sets(py: Python<'_>, held: &LiveCheckout, params: &Bound<'_, PyAny>) -> PyResult<Vec<Params>> {
     params.try_iter()?.map(|one| dumped(py, held, &one?)).collect()
 }
 
 /// Waits on the calling thread. If a signal handler raises, what runs is cancelled on the server, and its answer waited
 /// for, a while, so that the connection is as it seems.
-pub(crate) fn drive<F>(py: Python<'_>, held: &Arc<Held>, work: F) -> PyResult<F::Output>
+pub(crate) fn drive<F>(py: Python<'_>, held: &Arc<LiveCheckout>, work: F) -> PyResult<F::Output>
 where
     F: Future + Send,
     F::Output: Send,
@@ -243,7 +243,7 @@ where
 }
 
 /// The same for a wait by which nothing runs on the server: there is nothing to cancel.
-pub(crate) fn drive_alone<F>(py: Python<'_>, held: &Arc<Held>, work: F) -> PyResult<F::Output>
+pub(crate) fn drive_alone<F>(py: Python<'_>, held: &Arc<LiveCheckout>, work: F) -> PyResult<F::Output>
 where
     F: Future + Send,
     F::Output: Send,
@@ -256,7 +256,11 @@ where
 }
 
 /// An operation on a connection, which is cancelled on the server if it is given up.
-pub(crate) fn operation<F>(connection: &Bound<'_, NativeConnection>, held: &Arc<Held>, work: F) -> Operation
+pub(crate) fn operation<F>(
+    connection: &Bound<'_, NativeConnection>,
+    held: &Arc<LiveCheckout>,
+    work: F,
+) -> Operation
 where
     F: Future<Output = crate::aio::Finish> + Send + 'static,
 {

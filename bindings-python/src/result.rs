@@ -7,10 +7,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::collect::Gathered;
 use crate::errors::{OrRaise, fields_dict};
-use crate::gather::Gathered;
 use crate::query::gone;
-use crate::shared::Held;
+use crate::shared::LiveCheckout;
 use crate::values::{AdaptContext, Decoded, Loaders};
 
 /// One column of a result.
@@ -72,7 +72,7 @@ impl Column {
 /// How the columns of one result are loaded, in the session as it is now.
 pub(crate) fn loaders(
     py: Python<'_>,
-    held: &Held,
+    held: &LiveCheckout,
     columns: Option<&[exchange::Column]>,
 ) -> PyResult<Option<Loaders>> {
     match columns {
@@ -96,7 +96,7 @@ pub(crate) struct NativeResult {
 
 impl NativeResult {
     /// Of what was gathered, in the session as it is now.
-    pub(crate) fn new(py: Python<'_>, held: &Held, gathered: Gathered) -> PyResult<NativeResult> {
+    pub(crate) fn new(py: Python<'_>, held: &LiveCheckout, gathered: Gathered) -> PyResult<NativeResult> {
         let tag = gathered.tag().cloned();
         let Gathered { columns, rows, decoding, notices, .. } = gathered;
         let rows = match &columns {

@@ -74,27 +74,27 @@ impl PoolShared {
     }
 
     /// An idle connection at once.
-    pub(crate) fn lend_idle(
+    pub(crate) fn check_out_idle(
         self: &Arc<Self>,
         site: SiteId,
         options: AcquireOptions,
-    ) -> Result<Option<Arc<Held>>> {
+    ) -> Result<Option<Arc<LiveCheckout>>> {
         match self.pool.try_acquire_site(site, options) {
-            Ok(connection) => Ok(Some(Held::new(connection, self))),
+            Ok(connection) => Ok(Some(LiveCheckout::new(connection, self))),
             Err(e) if e.code() == ErrorCode::NoneIdle => Ok(None),
             Err(e) => Err(e),
         }
     }
 
     /// A connection, when there is one.
-    pub(crate) fn lend(
+    pub(crate) fn check_out(
         self: &Arc<Self>,
         site: SiteId,
         options: AcquireOptions,
-    ) -> impl Future<Output = Result<Arc<Held>>> + Send + use<> {
+    ) -> impl Future<Output = Result<Arc<LiveCheckout>>> + Send + use<> {
         let shared = self.clone();
         let acquire = self.pool.acquire_site(site, options);
-        async move { Ok(Held::new(acquire.await?, &shared)) }
+        async move { Ok(LiveCheckout::new(acquire.await?, &shared)) }
     }
 
     pub(crate) fn is_live(&self, id: CheckoutId) -> bool {
@@ -102,7 +102,7 @@ impl PoolShared {
     }
 
     /// True the first time that it is asked about a session.
-    pub(crate) fn is_new_session(&self, held: &Held) -> bool {
+    pub(crate) fn is_new_session(&self, held: &LiveCheckout) -> bool {
         let Some(pid) = held.connection().and_then(Connection::backend_pid) else { return true };
         let slot = held.id.slot() as u64;
         self.configured.lock().insert(slot, pid) != Some(pid)
@@ -126,7 +126,7 @@ fn host(host: &Host) -> String {
 }
 
 /// One checkout, as the calls on it share it, with what lies open on it.
-pub(crate) struct Held {
+pub(crate) struct LiveCheckout {
     checkout: SharedCheckout,
     pub(crate) id: CheckoutId,
     pub(crate) pool: Arc<PoolShared>,
@@ -150,10 +150,10 @@ impl<T: Send> LetGo for Mutex<Option<T>> {
     }
 }
 
-impl Held {
-    fn new(connection: Connection, pool: &Arc<PoolShared>) -> Arc<Held> {
+impl LiveCheckout {
+    fn new(connection: Connection, pool: &Arc<PoolShared>) -> Arc<LiveCheckout> {
         let id = connection.id();
-        Arc::new(Held {
+        Arc::new(LiveCheckout {
             checkout: SharedCheckout::new(connection),
             id,
             pool: pool.clone(),
@@ -203,7 +203,7 @@ impl Held {
     }
 
     /// Gives it back: at once, or when the last call on it that is under way has returned.
-    pub(crate) fn give_back(self: Arc<Held>, broken: bool) -> Result<()> {
+    pub(crate) fn give_back(self: Arc<LiveCheckout>, broken: bool) -> Result<()> {
         self.checkout.ask_for_release(broken);
         let open = std::mem::take(&mut *self.open.lock());
         for open in open.iter().filter_map(Weak::upgrade) {
@@ -214,19 +214,19 @@ impl Held {
 }
 
 /// A request that is under way.
-pub(crate) struct Request(Arc<Held>);
+pub(crate) struct Request(Arc<LiveCheckout>);
 
 impl Request {
-    pub(crate) fn on(held: Arc<Held>) -> Request {
+    pub(crate) fn on(held: Arc<LiveCheckout>) -> Request {
         held.requests.fetch_add(1, Ordering::Relaxed);
         Request(held)
     }
 }
 
 impl std::ops::Deref for Request {
-    type Target = Arc<Held>;
+    type Target = Arc<LiveCheckout>;
 
-    fn deref(&self) -> &Arc<Held> {
+    fn deref(&self) -> &Arc<LiveCheckout> {
         &self.0
     }
 }
@@ -239,12 +239,12 @@ impl Drop for Request {
 
 /// How what runs on a connection is given up: first by asking the server, then by turning away.
 pub(crate) struct GiveUp {
-    held: Weak<Held>,
+    held: Weak<LiveCheckout>,
     handle: Option<CancelHandle>,
 }
 
 impl GiveUp {
-    pub(crate) fn on(held: &Arc<Held>) -> GiveUp {
+    pub(crate) fn on(held: &Arc<LiveCheckout>) -> GiveUp {
         let handle = held.connection().map(Connection::cancel_handle);
         GiveUp { held: Arc::downgrade(held), handle }
     }

@@ -18,7 +18,7 @@ use crate::connection::NativeConnection;
 use crate::errors::OrRaise;
 use crate::query::{How, Sql, drive, gone, operation, sendable};
 use crate::result::{Column, loaders, row_count};
-use crate::shared::{Held, Request};
+use crate::shared::{LiveCheckout, Request};
 use crate::values::{AdaptContext, Loaders, Params, dump_all};
 
 /// What waits to be read.
@@ -133,7 +133,7 @@ async fn fetch(shared: &Shared, size: usize) -> Result<(Vec<RawRow>, Option<Tag>
 impl NativeStream {
     fn new(
         connection: &Bound<'_, NativeConnection>,
-        held: &Held,
+        held: &LiveCheckout,
         (mut reading, columns): (Reading, Option<Arc<[exchange::Column]>>),
     ) -> PyResult<NativeStream> {
         let py = connection.py();
@@ -215,7 +215,7 @@ impl NativeStream {
 
 fn parameters(
     py: Python<'_>,
-    held: &Held,
+    held: &LiveCheckout,
     params: Option<&Bound<'_, PyAny>>,
     binary: bool,
 ) -> PyResult<Option<Params>> {

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 /// The interpreter is about to end: no thread of ours may ask for the GIL any more.
 static OVER: AtomicBool = AtomicBool::new(false);
 
-/// Held for reading by threads of ours while they are in the interpreter.
+/// LiveCheckout for reading by threads of ours while they are in the interpreter.
 static INSIDE: RwLock<()> = RwLock::new(());
 /// How long the interpreter's end waits for those that are.
 const LEAVE: Duration = Duration::from_secs(2);

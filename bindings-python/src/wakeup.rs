@@ -1,4 +1,4 @@
-//! The bell by which the I/O thread tells a loop that something was completed: an eventfd, or a pipe where there is none.
+//! The waker by which the I/O thread tells a loop that something was completed: an eventfd, or a pipe where there is none.
 
 use std::sync::OnceLock;
 
@@ -7,16 +7,16 @@ use pyo3::prelude::*;
 type Told = Box<dyn Fn() + Send + Sync>;
 
 /// Rung on any thread, heard on the loop's.
-pub(crate) struct Bell {
+pub(crate) struct LoopWaker {
     #[cfg(unix)]
     ends: unix::Ends,
     /// For a loop that watches no descriptors.
     instead: OnceLock<Told>,
 }
 
-impl Bell {
-    pub(crate) fn new() -> PyResult<std::sync::Arc<Bell>> {
-        Ok(std::sync::Arc::new(Bell {
+impl LoopWaker {
+    pub(crate) fn new() -> PyResult<std::sync::Arc<LoopWaker>> {
+        Ok(std::sync::Arc::new(LoopWaker {
             #[cfg(unix)]
             ends: unix::Ends::new()?,
             instead: OnceLock::new(),
@@ -31,17 +31,17 @@ impl Bell {
         None
     }
 
-    /// Calls this when it is rung.
+    /// Calls this when it is woken.
     pub(crate) fn instead(&self, told: impl Fn() + Send + Sync + 'static) {
         let _ = self.instead.set(Box::new(told));
     }
 
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         match self.instead.get() {
             Some(told) => told(),
             None => {
                 #[cfg(unix)]
-                self.ends.ring();
+                self.ends.wake();
             }
         }
     }
@@ -79,7 +79,7 @@ mod unix {
             self.0.as_raw_fd()
         }
 
-        pub(super) fn ring(&self) {
+        pub(super) fn wake(&self) {
             // It can only fail by being full, and then it rings.
             let _ = (&self.0).write(&1_u64.to_ne_bytes());
         }
@@ -111,7 +111,7 @@ mod unix {
             self.0.as_raw_fd()
         }
 
-        pub(super) fn ring(&self) {
+        pub(super) fn wake(&self) {
             // It can only fail by being full, and then it rings.
             let _ = (&self.1).write(&[1]);
         }

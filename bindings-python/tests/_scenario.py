@@ -291,11 +291,11 @@ class Runner:
             rounds = self.pool.metrics().sweep_time.count
             self.pool.reconfigure(leak_threshold=dict(self.pool.options())["leak_threshold"])
 
-            def swept(rounds: int = rounds) -> None:
+            def sweepable(rounds: int = rounds) -> None:
                 if self.pool.metrics().sweep_time.count <= rounds and self.pool.status().in_use:
                     raise Failed("the sweeper does not look at the checkouts")
 
-            await self.eventually(swept)
+            await self.eventually(sweepable)
         if not self.pool.flush_events(LIMIT):
             raise Failed("events are queued and not told")
 
@@ -419,9 +419,9 @@ class Runner:
         background: str | None = None,
         expect: Facts | None = None,
     ) -> None:
-        wish: dict[str, Any] = {"label": label, "expected_duration": expected_ms and expected_ms / 1000}
-        wish["timeout"] = None if timeout_ms is None else timeout_ms / 1000 or float("inf")
-        owner = Owner(lambda: getattr(places, place)(self.pool, wish))
+        wanted: dict[str, Any] = {"label": label, "expected_duration": expected_ms and expected_ms / 1000}
+        wanted["timeout"] = None if timeout_ms is None else timeout_ms / 1000 or float("inf")
+        owner = Owner(lambda: getattr(places, place)(self.pool, wanted))
         self.owners[name] = owner
         if background is not None:
             self.jobs[background] = ("acquire", name, owner)

@@ -6,20 +6,20 @@ import os
 from typing import Any
 
 
-async def elsewhere(pool: Any, wish: dict[str, Any]) -> Any:
-    return await pool.getconn(**wish)
+async def elsewhere(pool: Any, wanted: dict[str, Any]) -> Any:
+    return await pool.getconn(**wanted)
 
 
-async def get_user_data(pool: Any, wish: dict[str, Any]) -> Any:
-    return await pool.getconn(**wish)
+async def get_user_data(pool: Any, wanted: dict[str, Any]) -> Any:
+    return await pool.getconn(**wanted)
 
 
-async def process_order(pool: Any, wish: dict[str, Any]) -> Any:
-    return await pool.getconn(**wish)
+async def process_order(pool: Any, wanted: dict[str, Any]) -> Any:
+    return await pool.getconn(**wanted)
 
 
-async def complex_operation(pool: Any, wish: dict[str, Any]) -> Any:
-    return await pool.getconn(**wish)
+async def complex_operation(pool: Any, wanted: dict[str, Any]) -> Any:
+    return await pool.getconn(**wanted)
 
 
 _LINES = {

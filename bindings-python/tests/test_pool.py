@@ -1,4 +1,4 @@
-"""`Pool`: lending, returning, sizes, callbacks, statistics, closing, as users of psycopg_pool know them."""
+"""`Pool`: handing out, returning, sizes, callbacks, statistics, closing, as users of psycopg_pool know them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,10 @@ def test_too_many_requests(make_pool: Make) -> None:
     thread = threading.Thread(target=lambda: pool.putconn(pool.getconn()))
     thread.start()
     eventually(lambda: pool.status().waiting == 1)
-    with pytest.raises(TooManyRequests, match=r'"crowded": 1 acquire waits for a connection already, as many as max_waiting \(1\) allows'):
+    with pytest.raises(
+        TooManyRequests,
+        match=r'"crowded": 1 acquire waits for a connection already, as many as max_waiting \(1\) allows',
+    ):
         pool.getconn()
     pool.putconn(conn)
     thread.join(30)

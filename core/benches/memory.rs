@@ -90,13 +90,13 @@ fn of_detector(extras: bool) -> (f64, u64) {
     let before = live();
     for i in 0..COUNT {
         let id = step(TURNS, i as u32, &mut || {
-            let mut loan = CheckOut::here();
+            let mut checkout = CheckOut::here();
             if extras {
                 label.clear();
                 label.push_str("nightly import");
-                loan = loan.label(label.as_str());
+                checkout = checkout.label(label.as_str());
             }
-            detector.check_out(loan).unwrap()
+            detector.check_out(checkout).unwrap()
         });
         if extras {
             detector.touch(id, Touch::Executing(Some(sql))).unwrap();
@@ -126,7 +126,7 @@ fn assert_live(in_use: usize) {
 
 const CONNECTIONS: usize = 40;
 
-/// Bytes that a connection of ours takes in the pool more than a bare one, and those that lending it adds.
+/// Bytes that a connection of ours takes in the pool more than a bare one, and those that handing out it adds.
 async fn of_pool() -> (f64, f64) {
     let url = support::database_url();
     // Whatever is made once in a process is made now.
@@ -170,11 +170,11 @@ fn main() {
     section.row(Row::value(work, "bytes", Some(512.0), Spread::of(&bytes), note));
 
     let runtime = support::runtime();
-    let (more, lent): (Vec<f64>, Vec<f64>) = (0..5).map(|_| runtime.block_on(of_pool())).unzip();
-    let note = "slot, control block, wire observer; whether lent or not";
+    let (more, checked_out): (Vec<f64>, Vec<f64>) = (0..5).map(|_| runtime.block_on(of_pool())).unzip();
+    let note = "slot, control block, wire observer; whether checked out or not";
     let work = "a connection of ours beyond a bare deadpool-postgres one";
     section.row(Row::value(work, "bytes", None, Spread::of(&more), note));
-    let work = "lending a connection of the pool";
-    section.row(Row::value(work, "bytes", Some(512.0), Spread::of(&lent), "sites included"));
+    let work = "handing out a connection of the pool";
+    section.row(Row::value(work, "bytes", Some(512.0), Spread::of(&checked_out), "sites included"));
     section.finish("5-memory");
 }

@@ -44,12 +44,12 @@ fn watched(
             let started = Instant::now();
             for _ in 0..count {
                 let client = pool.get().await.unwrap();
-                let mut loan = CheckOut::here();
+                let mut checkout = CheckOut::here();
                 if with_reclaim {
                     let token = client.cancel_token();
-                    loan = loan.on_reclaim(move |_| drop(token));
+                    checkout = checkout.on_reclaim(move |_| drop(token));
                 }
-                let id = detector.check_out(loan).unwrap();
+                let id = detector.check_out(checkout).unwrap();
                 black_box(&client);
                 detector.check_in(id).unwrap();
                 drop(client);

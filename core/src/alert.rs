@@ -15,4 +15,4 @@ mod unreleased;
 
 pub(crate) use log::place as log_place;
 pub use subscribe::{Events, Subscription};
-pub use unreleased::StillOut;
+pub use unreleased::UnreleasedCheckouts;

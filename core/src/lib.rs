@@ -1,7 +1,7 @@
 //! A PostgreSQL connection pool that finds connection leaks, names the line of code that leaks and takes the
 //! connection back safely.
 //!
-//! [`Pool`] is the pool: [`Pool::acquire`] lends a [`Connection`], which returns when it is dropped. [`LeakDetector`]
+//! [`Pool`] is the pool: [`Pool::acquire`] hands out a [`Connection`], which returns when it is dropped. [`LeakDetector`]
 //! is the same detection over a pool of somebody else. What they find out leaves as [`Event`]s
 //! ([`Pool::subscribe`]), log lines (`tracing`, target `leakpool`), [`Metrics`], and a report for people
 //! ([`Pool::report`]).
@@ -25,7 +25,7 @@ mod process;
 mod session;
 mod watch;
 
-pub use alert::{Events, StillOut, Subscription};
+pub use alert::{Events, Subscription, UnreleasedCheckouts};
 pub use clock::{Clock, ManualClock, Nanos, SystemClock};
 pub use config::{
     ChangingPassword, ChannelBinding, ConnectConfig, Endpoint, ForceReleaseWhen, Host, Keepalive, LeakPolicy,

@@ -1,6 +1,6 @@
 //! Many sessions: a connection is deadpool-postgres's, the pool is ours.
 //!
-//! [`Pool`] (`handle`, `builder`) lends [`Connection`]s. Each is made (`establish`), lent (`acquire`, `places`), kept an
+//! [`Pool`] (`handle`, `builder`) hands out [`Connection`]s. Each is made (`establish`), checked out (`acquire`, `places`), kept an
 //! eye on (`maintenance`, `refill`) and ended (`close`). What one session is, how it is observed, and how it is taken back
 //! is the business of `session/`; what is decided about leaks, that of `detect/`.
 

@@ -1,4 +1,4 @@
-//! The leak detector for somebody else's pool: the host tells what it lends and takes back, and gets the verdicts,
+//! The leak detector for somebody else's pool: the host tells what it hands out and takes back, and gets the verdicts,
 //! events, metrics and reports of our own pool.
 //!
 //! Each checkout claims a slot of the registry and gives it back at its end. Lock protocol: a shard of `live`, the
@@ -19,7 +19,7 @@ mod holder;
 pub use check_out::{CheckOut, Touch};
 
 use crate::alert::dispatch::Outbox;
-use crate::alert::{Events, StillOut, Subscription};
+use crate::alert::{Events, Subscription, UnreleasedCheckouts};
 use crate::clock::{Clock, SystemClock, nanos};
 use crate::config::{LeakPolicy, check_name};
 use crate::detect::checkout::State;
@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::monitor::status::{Connections, Metrics, PoolStatus};
 use crate::monitor::{openmetrics, report};
 use crate::process::Process;
-use holder::{Holding, Late};
+use holder::{LateAction, WatchedCheckout};
 
 const SHARDS: usize = 16;
 /// How many revoked checkouts are remembered until their holder comes back, so that it learns what happened.
@@ -70,7 +70,7 @@ struct Watch {
     process: Process,
 }
 
-type Live = HashMap<CheckoutId, Arc<Holding>, BuildHasherDefault<IdHasher>>;
+type Live = HashMap<CheckoutId, Arc<WatchedCheckout>, BuildHasherDefault<IdHasher>>;
 
 /// Ids are given out by us and differ in slot and generation: no need for a hash that withstands an attacker.
 #[derive(Default)]
@@ -95,7 +95,7 @@ impl Hasher for IdHasher {
 
 #[derive(Debug, Default)]
 struct Remembered {
-    holdings: HashMap<CheckoutId, Arc<Holding>>,
+    holdings: HashMap<CheckoutId, Arc<WatchedCheckout>>,
     order: VecDeque<CheckoutId>,
 }
 
@@ -105,19 +105,19 @@ impl Watch {
     }
 
     /// The holding, live or revoked.
-    fn find(&self, id: CheckoutId) -> Result<Arc<Holding>> {
+    fn find(&self, id: CheckoutId) -> Result<Arc<WatchedCheckout>> {
         // In that order: a revoke remembers first and takes out of `live` afterwards.
         let live = self.find_live(id);
         live.or_else(|| self.revoked.lock().holdings.get(&id).cloned()).ok_or_else(|| self.missing(id))
     }
 
-    fn find_live(&self, id: CheckoutId) -> Option<Arc<Holding>> {
+    fn find_live(&self, id: CheckoutId) -> Option<Arc<WatchedCheckout>> {
         self.shard(id).lock().get(&id).cloned()
     }
 
     fn missing(&self, id: CheckoutId) -> Error {
         let pool = self.detector.name();
-        if self.detector.knew(id) {
+        if self.detector.has_issued(id) {
             already_released(id, pool)
         } else {
             Error::new(ErrorCode::UnknownCheckout, format!("pool {pool:?} never had a checkout {id}"))
@@ -125,10 +125,10 @@ impl Watch {
     }
 
     fn forget_live(&self, id: CheckoutId, remember: bool) {
-        if remember && let Some(holding) = self.find_live(id) {
+        if remember && let Some(checkout) = self.find_live(id) {
             let forgotten = {
                 let mut revoked = self.revoked.lock();
-                revoked.holdings.insert(id, holding);
+                revoked.holdings.insert(id, checkout);
                 revoked.order.push_back(id);
                 let oldest = if revoked.order.len() > REMEMBERED { revoked.order.pop_front() } else { None };
                 oldest.and_then(|oldest| revoked.holdings.remove(&oldest))
@@ -139,15 +139,17 @@ impl Watch {
         drop(removed);
     }
 
-    fn too_late(&self, id: CheckoutId, late: Late) -> Error {
+    fn too_late(&self, id: CheckoutId, late: LateAction) -> Error {
         match late {
-            Late::Revoked(revocation, _) => Error::new(ErrorCode::ForceReleased, revocation.to_string())
-                .with_source(Revocation::clone(&revocation)),
-            Late::Revoking => Error::new(
+            LateAction::Revoked(revocation, _) => {
+                Error::new(ErrorCode::ForceReleased, revocation.to_string())
+                    .with_source(Revocation::clone(&revocation))
+            }
+            LateAction::Revoking => Error::new(
                 ErrorCode::ForceReleased,
                 format!("checkout {id} of pool {:?} is being taken back right now", self.detector.name()),
             ),
-            Late::Ended => already_released(id, self.detector.name()),
+            LateAction::Ended => already_released(id, self.detector.name()),
         }
     }
 
@@ -217,27 +219,27 @@ impl LeakDetector {
         }
     }
 
-    /// A connection was lent. Errors: `PoolClosed`, `Forked`, `LimitReached` (16,777,216 live checkouts).
-    pub fn check_out(&self, loan: CheckOut<'_>) -> Result<CheckoutId> {
+    /// A connection was checked out. Errors: `PoolClosed`, `Forked`, `LimitReached` (16,777,216 live checkouts).
+    pub fn check_out(&self, checkout: CheckOut<'_>) -> Result<CheckoutId> {
         self.0.check_fork()?;
         let watch = &self.0;
         if watch.closed.load(Ordering::SeqCst) {
             let text = format!("the detector of pool {:?} was closed", watch.detector.name());
             return Err(Error::new(ErrorCode::PoolClosed, text));
         }
-        let CheckOut { location, frames, site, extras, expected, waited, reclaim } = loan;
+        let CheckOut { location, frames, site, extras, expected, waited, reclaim } = checkout;
         let site = match site {
             Some(site) => site,
             None if frames.is_empty() => watch.detector.capture_site(location),
             None => watch.detector.sites.intern_host(frames),
         };
         let slot = watch.detector.claim()?;
-        let holding = Holding::new(slot.clone(), Arc::downgrade(watch), reclaim);
-        let owner: Arc<dyn Reclaim> = holding.clone();
+        let checkout = WatchedCheckout::new(slot.clone(), Arc::downgrade(watch), reclaim);
+        let owner: Arc<dyn Reclaim> = checkout.clone();
         slot.set_owner(Arc::downgrade(&owner));
         // Before it begins: it may be taken away at once.
         let id = slot.next_id();
-        watch.shard(id).lock().insert(id, holding);
+        watch.shard(id).lock().insert(id, checkout);
         let beginning = CheckOutParams { expected, extras, waited: nanos(waited) };
         Ok(watch.detector.begin(&slot, watch.detector.now(), site, beginning))
     }
@@ -246,9 +248,9 @@ impl LeakDetector {
     /// time), `AlreadyReleased`, `UnknownCheckout`, `Forked`.
     pub fn touch(&self, id: CheckoutId, touch: Touch<'_>) -> Result<()> {
         self.0.check_fork()?;
-        let holding = self.0.find(id)?;
-        holding.touch(touch, self.0.detector.now()).map_err(|late| {
-            if let Late::Revoked(revocation, true) = &late {
+        let checkout = self.0.find(id)?;
+        checkout.touch(touch, self.0.detector.now()).map_err(|late| {
+            if let LateAction::Revoked(revocation, true) = &late {
                 count(&self.0.detector.stats.late_uses);
                 self.0.detector.emit(EventData::LateUse { revocation: revocation.clone() });
             }
@@ -257,26 +259,26 @@ impl LeakDetector {
     }
 
     /// The holder gave the connection back. Errors: `ForceReleased` if it had been taken away before (counted and
-    /// told as `late_release`; the session is not to be lent again), `AlreadyReleased`, `UnknownCheckout`, `Forked`.
+    /// told as `late_release`; the session is not to be handed out again), `AlreadyReleased`, `UnknownCheckout`, `Forked`.
     pub fn check_in(&self, id: CheckoutId) -> Result<()> {
         self.0.check_fork()?;
         let watch = &self.0;
-        let holding = watch.find(id)?;
-        let ended = watch.detector.release(&holding.slot, id, State::Free, watch.detector.now());
-        let Err(late) = holding.give_back(id, ended) else {
+        let checkout = watch.find(id)?;
+        let ended = watch.detector.release(&checkout.slot, id, State::Free, watch.detector.now());
+        let Err(late) = checkout.give_back(id, ended) else {
             watch.forget_live(id, false);
-            watch.detector.retire(&holding.slot);
+            watch.detector.retire(&checkout.slot);
             return Ok(());
         };
         match &late {
-            Late::Revoked(revocation, _) => {
+            LateAction::Revoked(revocation, _) => {
                 count(&watch.detector.stats.late_releases);
                 watch.detector.emit(EventData::LateRelease { revocation: revocation.clone() });
                 let told = watch.revoked.lock().holdings.remove(&id);
                 drop(told);
             }
-            Late::Revoking => count(&watch.detector.stats.late_releases),
-            Late::Ended => {}
+            LateAction::Revoking => count(&watch.detector.stats.late_releases),
+            LateAction::Ended => {}
         }
         Err(watch.too_late(id, late))
     }
@@ -324,7 +326,7 @@ impl LeakDetector {
     /// Why a checkout that is not live is not.
     fn why_not(&self, id: CheckoutId) -> Error {
         match self.0.find(id) {
-            Ok(holding) => self.0.too_late(id, holding.why_not()),
+            Ok(checkout) => self.0.too_late(id, checkout.why_not()),
             Err(error) => error,
         }
     }
@@ -408,7 +410,7 @@ impl LeakDetector {
         self.0.outbox.flush(timeout)
     }
 
-    /// For the end of a test: nothing is checked out any more. Errors: [`StillOut`], which names every holder and
+    /// For the end of a test: nothing is checked out any more. Errors: [`UnreleasedCheckouts`], which names every holder and
     /// shows its report when it is printed, also by `unwrap`. Symbolises.
     ///
     /// ```
@@ -421,12 +423,12 @@ impl LeakDetector {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn assert_no_leaks(&self) -> std::result::Result<(), StillOut> {
+    pub fn assert_no_leaks(&self) -> std::result::Result<(), UnreleasedCheckouts> {
         let checkouts = self.checkouts();
         if checkouts.is_empty() {
             return Ok(());
         }
-        Err(StillOut::new(report::report(&self.metrics(), &checkouts), checkouts))
+        Err(UnreleasedCheckouts::new(report::report(&self.metrics(), &checkouts), checkouts))
     }
 
     /// Stops watching: nothing is judged any more, `check_out` fails, streams end. The connections are the host's

@@ -58,7 +58,7 @@ unsafe fn read(options: *const leakpool_acquire_options) -> Result<AcquireOption
 /// file, line and function are what reports will name: call it through LEAKPOOL_ACQUIRE(), or pass on what your own
 /// wrapper was given. They are copied, and may be NULL.
 ///
-/// *checkout is the name of this loan, or 0 on failure. It is a number, not a pointer, and only means something to its
+/// *checkout is the name of this checkout, or 0 on failure. It is a number, not a pointer, and only means something to its
 /// own pool: one that has ended, or was made up, is an error wherever it is used. Give it back with
 /// leakpool_release(), from any thread.
 ///

@@ -181,6 +181,6 @@ pub(crate) fn c_text(text: &str) -> CString {
 }
 
 /// Borrowed by C: the text, or NULL.
-pub(crate) fn lent(text: Option<&CString>) -> *const c_char {
+pub(crate) fn borrowed(text: Option<&CString>) -> *const c_char {
     text.map_or(ptr::null(), |text| text.as_ptr())
 }

@@ -22,7 +22,7 @@ use crate::reclaim::{Reclaimer, leakpool_reclaim_fn};
 use crate::signals::WithoutSigpipe;
 use crate::site::frame;
 
-/// Finds leaks in a pool that the program already has, of PGconn or whatever: tell it what you lend and take back.
+/// Finds leaks in a pool that the program already has, of PGconn or whatever: tell it what you hand out and take back.
 ///
 /// Every function may be called from any thread and from many at once, but for leakpool_detector_free(), which must be
 /// the last call with this detector to begin. None of them waits, but for leakpool_detector_close() and where it says
@@ -103,7 +103,7 @@ pub unsafe extern "C" fn leakpool_test_detector_new(
     })
 }
 
-/// What a program may say about a connection that it lends. Fill it with LEAKPOOL_CHECK_OUT_INIT, then change what you
+/// What a program may say about a connection that it hands out. Fill it with LEAKPOOL_CHECK_OUT_INIT, then change what you
 /// like. Its texts are copied.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -137,10 +137,10 @@ unsafe fn read(options: *const leakpool_check_out) -> Result<Option<leakpool_che
     Ok(Some(unsafe { ptr::read(options) }))
 }
 
-/// Tells that a connection was lent. options: NULL for nothing. file, line and function are what reports will name:
+/// Tells that a connection was checked out. options: NULL for nothing. file, line and function are what reports will name:
 /// call it through LEAKPOOL_CHECK_OUT(), or pass on what your own wrapper was given; they may be NULL.
 ///
-/// *checkout is the name of this loan, or 0 on failure. It is a number, and only means something to its own detector.
+/// *checkout is the name of this checkout, or 0 on failure. It is a number, and only means something to its own detector.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_detector_check_out_at(
     detector: *const leakpool_detector,
@@ -158,25 +158,25 @@ pub unsafe extern "C" fn leakpool_detector_check_out_at(
         let (watch, given, frame) =
             unsafe { (watching(detector)?, read(options)?, frame(file, line, function)) };
         watch.detector.check_process()?;
-        let mut loan = CheckOut::with_frames(frame.as_slice());
+        let mut checkout = CheckOut::with_frames(frame.as_slice());
         let mut reclaimer = None;
         if let Some(given) = given {
             // SAFETY: as the header says.
             let (label, owner) =
                 unsafe { (text_or_null("label", given.label)?, text_or_null("owner", given.owner)?) };
-            loan = loan
+            checkout = checkout
                 .expected(Duration::from_millis(given.expected_duration_ms))
                 .waited(Duration::from_millis(given.waited_ms));
             if let Some(label) = label {
-                loan = loan.label(label);
+                checkout = checkout.label(label);
             }
             if let Some(owner) = owner {
-                loan = loan.owner(owner);
+                checkout = checkout.owner(owner);
             }
             if let Some(callback) = given.reclaim {
                 let ours = Arc::new(Reclaimer::new(callback, given.user_data));
                 let (run, all) = (ours.clone(), Arc::downgrade(&watch.reclaimers));
-                loan = loan.on_reclaim(move |revocation| {
+                checkout = checkout.on_reclaim(move |revocation| {
                     run.run(revocation);
                     if let Some(all) = all.upgrade() {
                         all.lock().remove(&revocation.checkout);
@@ -185,7 +185,7 @@ pub unsafe extern "C" fn leakpool_detector_check_out_at(
                 reclaimer = Some(ours);
             }
         }
-        let id = watch.detector.check_out(loan)?;
+        let id = watch.detector.check_out(checkout)?;
         if let Some(ours) = reclaimer {
             let mut all = watch.reclaimers.lock();
             // It may have been taken away, and have had its call, already.
@@ -256,7 +256,7 @@ pub unsafe extern "C" fn leakpool_detector_unknown(
 /// A barrier for its reclaim callback: when it has returned, with whatever status, the callback has returned too, or
 /// will never be called; so the connection is the caller's alone. (Inside that callback it returns at once.)
 ///
-/// LEAKPOOL_FORCE_RELEASED: it had been taken away before. Close the connection, and do not lend it again.
+/// LEAKPOOL_FORCE_RELEASED: it had been taken away before. Close the connection, and do not hand out it again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_detector_check_in(
     detector: *const leakpool_detector,

@@ -7,7 +7,7 @@ use std::ptr;
 use leakpool::exchange::ServerError;
 use leakpool::{Error, ErrorCode, Exhausted, Result, Revocation};
 
-use crate::boundary::{Nothing, c_text, free, lent, panicked, plain};
+use crate::boundary::{Nothing, borrowed, c_text, free, panicked, plain};
 use crate::details::{Owned, leakpool_exhaustion, leakpool_revocation};
 
 /// How a call ended. 0 is success; the numbers are stable and never change their meaning. Later versions may add
@@ -167,7 +167,7 @@ pub unsafe extern "C" fn leakpool_error_message(error: *const leakpool_error) ->
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_error_sqlstate(error: *const leakpool_error) -> *const c_char {
     // SAFETY: as the header says.
-    plain(|| lent(unsafe { of(error) }.and_then(|e| e.sqlstate.as_ref())))
+    plain(|| borrowed(unsafe { of(error) }.and_then(|e| e.sqlstate.as_ref())))
 }
 
 /// For LEAKPOOL_ACQUIRE_TIMEOUT what kept the caller waiting: "leak", "slow_queries", "pool_too_small",
@@ -210,7 +210,7 @@ pub unsafe extern "C" fn leakpool_error_field(error: *const leakpool_error, lett
         // SAFETY: as the header says.
         let Some(e) = (unsafe { of(error) }) else { return ptr::null() };
         let found = e.fields.iter().find(|(l, _)| *l == letter as u8);
-        lent(found.map(|(_, text)| text))
+        borrowed(found.map(|(_, text)| text))
     })
 }
 

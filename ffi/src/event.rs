@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use leakpool::{Event, EventData, Frame};
 
-use crate::boundary::{Nothing, c_text, lent, plain};
+use crate::boundary::{Nothing, borrowed, c_text, plain};
 use crate::checkouts::{LEAKPOOL_NONE, leakpool_checkouts, millis, place};
 use crate::details::{Owned, leakpool_exhaustion, leakpool_revocation};
 use crate::enums::leakpool_event_kind;
@@ -124,7 +124,7 @@ fn name_of(kind: i32) -> &'static CStr {
 pub unsafe extern "C" fn leakpool_event_pool(event: *const leakpool_event) -> *const c_char {
     // SAFETY: as the header says.
     let name = || Some(unsafe { of(event) }?).map(|e| e.pool.get_or_init(|| c_text(&e.event.pool)));
-    plain(|| lent(name()))
+    plain(|| borrowed(name()))
 }
 
 /// When it happened, in milliseconds since 1970 (UTC).
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn leakpool_event_time_ms(event: *const leakpool_event) ->
 pub unsafe extern "C" fn leakpool_event_text(event: *const leakpool_event) -> *const c_char {
     // SAFETY: as the header says.
     let text = || Some(unsafe { of(event) }?).map(|e| e.text.get_or_init(|| c_text(&e.event.text())));
-    plain(|| lent(text()))
+    plain(|| borrowed(text()))
 }
 
 /// The checkout that it is about; 0 if it is not about one.
@@ -164,14 +164,14 @@ pub unsafe extern "C" fn leakpool_event_reason(event: *const leakpool_event) -> 
         let e = unsafe { of(event) }?;
         e.reason.get_or_init(|| e.event.data.reason().map(c_text)).as_ref()
     };
-    plain(|| lent(reason()))
+    plain(|| borrowed(reason()))
 }
 
 /// The file of the line that acquired the checkout; NULL if it is not about one, or the line is not known. Borrowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_event_file(event: *const leakpool_event) -> *const c_char {
     // SAFETY: as the header says.
-    plain(|| lent(unsafe { of(event) }.and_then(|e| e.place()?.file.as_ref())))
+    plain(|| borrowed(unsafe { of(event) }.and_then(|e| e.place()?.file.as_ref())))
 }
 
 /// The line that acquired the checkout; 0 if it is not about one, or the line is not known.
@@ -185,7 +185,7 @@ pub unsafe extern "C" fn leakpool_event_line(event: *const leakpool_event) -> u3
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_event_function(event: *const leakpool_event) -> *const c_char {
     // SAFETY: as the header says.
-    plain(|| lent(unsafe { of(event) }.and_then(|e| e.place()?.function.as_ref())))
+    plain(|| borrowed(unsafe { of(event) }.and_then(|e| e.place()?.function.as_ref())))
 }
 
 /// The checkouts that it is about: one for LEAK, LEAK_RECOVERED, LONG_RUNNING and FORCE_RELEASE; all that are flagged
@@ -290,7 +290,7 @@ pub unsafe extern "C" fn leakpool_event_last_sql(event: *const leakpool_event) -
         };
         e.last_sql.get_or_init(make).as_ref()
     };
-    plain(|| lent(found()))
+    plain(|| borrowed(found()))
 }
 
 /// CONNECT, REMOVE: the server's process; 0 if it is not known.

@@ -38,7 +38,7 @@ pub struct leakpool_options {
     pub acquire_timeout_ms: u64,
     /// An idle connection is closed after that long; 0 = never. 600,000 unless set.
     pub idle_timeout_ms: u64,
-    /// A connection is not lent again after that long; 0 = no limit. 3,600,000 unless set.
+    /// A connection is not handed out again after that long; 0 = no limit. 3,600,000 unless set.
     pub max_lifetime_ms: u64,
     /// How long leakpool_pool_close() waits for holders that look honest; 0 = not at all. 30,000 unless set.
     pub close_timeout_ms: u64,

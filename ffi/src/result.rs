@@ -6,7 +6,7 @@ use std::ptr;
 use leakpool::Result;
 use leakpool::exchange::{Answer, Column, Format};
 
-use crate::boundary::{Out, c_text, free, get, invalid, lent, plain};
+use crate::boundary::{Out, borrowed, c_text, free, get, invalid, plain};
 use crate::enums::leakpool_format;
 use crate::error::{guard, leakpool_error, leakpool_status};
 
@@ -200,7 +200,7 @@ pub unsafe extern "C" fn leakpool_result_column_name(
     column: usize,
 ) -> *const c_char {
     // SAFETY: as the header says.
-    plain(|| lent(unsafe { of(result) }.and_then(|result| result.columns.get(column)).map(|c| &c.name)))
+    plain(|| borrowed(unsafe { of(result) }.and_then(|result| result.columns.get(column)).map(|c| &c.name)))
 }
 
 /// The OID of the type of one column; 0 if there is no such column.
@@ -278,7 +278,7 @@ pub unsafe extern "C" fn leakpool_result_length(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_result_tag(result: *const leakpool_result) -> *const c_char {
     // SAFETY: as the header says.
-    plain(|| lent(unsafe { of(result) }.map(|result| &result.tag)))
+    plain(|| borrowed(unsafe { of(result) }.map(|result| &result.tag)))
 }
 
 /// How many rows were affected or returned; 0 where the tag has no number, as for DDL.
@@ -295,7 +295,7 @@ pub unsafe extern "C" fn leakpool_result_notice(
     index: usize,
 ) -> *const c_char {
     // SAFETY: as the header says.
-    plain(|| lent(unsafe { of(result) }.and_then(|result| result.notices.get(index))))
+    plain(|| borrowed(unsafe { of(result) }.and_then(|result| result.notices.get(index))))
 }
 
 /// After leakpool_script(): the result of the next statement; NULL after the last one. Borrowed: it is freed together

@@ -18,11 +18,11 @@ pub struct leakpool_pool_status {
     pub max_size: u64,
     /// Open connections: held, returning and idle. For a watched pool only the held ones are known.
     pub size: u64,
-    /// Connections that can be lent at once.
+    /// Connections that can be checked out at once.
     pub idle: u64,
-    /// Connections that are lent.
+    /// Connections that are checked out.
     pub in_use: u64,
-    /// Connections that were released and still clean up before they can be lent again.
+    /// Connections that were released and still clean up before they can be handed out again.
     pub returning: u64,
     /// Connections that are being made.
     pub connecting: u64,

@@ -327,11 +327,11 @@ static void leaks(void) {
   uint64_t first = acquire(pool);
   (void)line;
   OK(leakpool_execute(pool, first, "SELECT 'leaked here'", NULL, 0, NULL, &error));
-  leakpool_acquire_options wish = LEAKPOOL_ACQUIRE_OPTIONS_INIT;
-  wish.label = "nightly import";
-  wish.owner = "worker 7";
+  leakpool_acquire_options wanted = LEAKPOOL_ACQUIRE_OPTIONS_INIT;
+  wanted.label = "nightly import";
+  wanted.owner = "worker 7";
   uint64_t second = 0;
-  OK(LEAKPOOL_ACQUIRE_WITH(pool, &wish, &second, &error));
+  OK(LEAKPOOL_ACQUIRE_WITH(pool, &wanted, &second, &error));
 
   leakpool_pool_status status;
   OK(leakpool_pool_get_status(pool, &status, sizeof status, &error));

@@ -206,9 +206,9 @@ static void wrong_sizes(leakpool_pool *pool) {
     FAILS(BAD, "sizeof", leakpool_options_validate(&options, &error));
     FAILS(BAD, "sizeof", leakpool_pool_get_status(pool, &status, sizes[i], &error));
     FAILS(BAD, "sizeof", leakpool_pool_get_metrics(pool, &metrics, sizes[i], &error));
-    leakpool_acquire_options wish = LEAKPOOL_ACQUIRE_OPTIONS_INIT;
-    wish.struct_size = sizes[i];
-    FAILS(BAD, "sizeof", LEAKPOOL_ACQUIRE_WITH(pool, &wish, &checkout, &error));
+    leakpool_acquire_options wanted = LEAKPOOL_ACQUIRE_OPTIONS_INIT;
+    wanted.struct_size = sizes[i];
+    FAILS(BAD, "sizeof", LEAKPOOL_ACQUIRE_WITH(pool, &wanted, &checkout, &error));
   }
   OK(leakpool_options_init(&options, sizeof options, &error));
   options.reset = 4711;
@@ -450,8 +450,8 @@ static void close_while_others_wait(int by_free) {
 static void forked(leakpool_pool *pool, uint64_t held) {
   leakpool_detector *detector = NULL;
   OK(leakpool_detector_new("forked", NULL, &detector, &error));
-  uint64_t loan = 0;
-  OK(LEAKPOOL_CHECK_OUT(detector, NULL, &loan, &error));
+  uint64_t checkout = 0;
+  OK(LEAKPOOL_CHECK_OUT(detector, NULL, &checkout, &error));
   leakpool_subscription *subscription = NULL;
   OK(leakpool_pool_subscribe(pool, LEAKPOOL_ALL_EVENTS, ignore, NULL, &subscription, &error));
   int told[2];
@@ -479,8 +479,8 @@ static void forked(leakpool_pool *pool, uint64_t held) {
     FAILS(LEAKPOOL_FORKED, "fork", leakpool_pool_set(pool, "leak_threshold", "1 s", &error));
     FAILS(LEAKPOOL_FORKED, "fork", leakpool_pool_resize(pool, 1, &error));
     FAILS(LEAKPOOL_FORKED, "fork", leakpool_pool_close(pool, 0, NULL, &error));
-    FAILS(LEAKPOOL_FORKED, "fork", leakpool_detector_check_in(detector, loan, &error));
-    FAILS(LEAKPOOL_FORKED, "fork", LEAKPOOL_CHECK_OUT(detector, NULL, &loan, &error));
+    FAILS(LEAKPOOL_FORKED, "fork", leakpool_detector_check_in(detector, checkout, &error));
+    FAILS(LEAKPOOL_FORKED, "fork", LEAKPOOL_CHECK_OUT(detector, NULL, &checkout, &error));
     leakpool_subscription_free(subscription);
     leakpool_pool_free(pool);
     leakpool_detector_free(detector);
@@ -501,7 +501,7 @@ static void forked(leakpool_pool *pool, uint64_t held) {
   /* The parent's session is as it was. */
   OK(leakpool_execute(pool, held, "SELECT 1", NULL, 0, NULL, &error));
   leakpool_subscription_free(subscription);
-  OK(leakpool_detector_check_in(detector, loan, &error));
+  OK(leakpool_detector_check_in(detector, checkout, &error));
   leakpool_detector_free(detector);
 }
 

@@ -37,7 +37,7 @@ struct told {
 struct job {
   char name[64], who[64], place[64], *sql;
   enum { ACQUIRES, QUERIES, CLOSES } what;
-  leakpool_acquire_options wish;
+  leakpool_acquire_options wanted;
   char *label;
   uint64_t checkout, limit_ms;
   pthread_t thread;
@@ -91,23 +91,23 @@ static const char *name_of(uint64_t checkout) {
 static struct { const char *name; int line; } lines[4];
 
 #define PLACE(number, place)                                                                                       \
-  static leakpool_status place(leakpool_pool *pool, leakpool_acquire_options *wish, uint64_t *checkout,            \
+  static leakpool_status place(leakpool_pool *pool, leakpool_acquire_options *wanted, uint64_t *checkout,            \
                                leakpool_error **error) {                                                           \
     lines[number].name = #place, lines[number].line = __LINE__;                                                    \
-    return LEAKPOOL_ACQUIRE_WITH(pool, wish, checkout, error);                                                     \
+    return LEAKPOOL_ACQUIRE_WITH(pool, wanted, checkout, error);                                                     \
   }
 PLACE(0, elsewhere)
 PLACE(1, get_user_data)
 PLACE(2, process_order)
 PLACE(3, complex_operation)
 
-static leakpool_status acquire_in(const char *place, leakpool_acquire_options *wish, uint64_t *checkout,
+static leakpool_status acquire_in(const char *place, leakpool_acquire_options *wanted, uint64_t *checkout,
                                   leakpool_error **error) {
-  if (strcmp(place, "get_user_data") == 0) return get_user_data(now.pool, wish, checkout, error);
-  if (strcmp(place, "process_order") == 0) return process_order(now.pool, wish, checkout, error);
-  if (strcmp(place, "complex_operation") == 0) return complex_operation(now.pool, wish, checkout, error);
+  if (strcmp(place, "get_user_data") == 0) return get_user_data(now.pool, wanted, checkout, error);
+  if (strcmp(place, "process_order") == 0) return process_order(now.pool, wanted, checkout, error);
+  if (strcmp(place, "complex_operation") == 0) return complex_operation(now.pool, wanted, checkout, error);
   CHECK(strcmp(place, "elsewhere") == 0);
-  return elsewhere(now.pool, wish, checkout, error);
+  return elsewhere(now.pool, wanted, checkout, error);
 }
 
 /* ---- events -------------------------------------------------------------------------------------------------------------- */
@@ -280,7 +280,7 @@ static void *work(void *argument) {
   cJSON *seen = NULL;
   leakpool_error *error = NULL;
   if (job->what == ACQUIRES) {
-    leakpool_status status = acquire_in(job->place, &job->wish, &job->checkout, &error);
+    leakpool_status status = acquire_in(job->place, &job->wanted, &job->checkout, &error);
     seen = outcome_facts(status, error);
   } else if (job->what == QUERIES) {
     seen = run_sql(now.pool, job->checkout, job->sql);
@@ -467,18 +467,18 @@ static int simple(const cJSON *step, leakpool_status (*call)(const leakpool_pool
 
 static int acquire_step(const cJSON *step) {
   struct job *job = calloc(1, sizeof *job);
-  const leakpool_acquire_options wish = LEAKPOOL_ACQUIRE_OPTIONS_INIT;
+  const leakpool_acquire_options wanted = LEAKPOOL_ACQUIRE_OPTIONS_INIT;
   const cJSON *ms;
-  job->what = ACQUIRES, job->wish = wish;
+  job->what = ACQUIRES, job->wanted = wanted;
   snprintf(job->who, sizeof job->who, "%s", text_of(step, "as"));
   snprintf(job->place, sizeof job->place, "%s", text_of(step, "in") ? text_of(step, "in") : "elsewhere");
   if (text_of(step, "label") != NULL) {
     job->label = strdup(text_of(step, "label"));
-    job->wish.label = job->label;
+    job->wanted.label = job->label;
   }
-  if ((ms = cJSON_GetObjectItem(step, "timeout_ms")) != NULL) job->wish.timeout_ms = (uint64_t)ms->valuedouble;
+  if ((ms = cJSON_GetObjectItem(step, "timeout_ms")) != NULL) job->wanted.timeout_ms = (uint64_t)ms->valuedouble;
   if ((ms = cJSON_GetObjectItem(step, "expected_ms")) != NULL)
-    job->wish.expected_duration_ms = (uint64_t)ms->valuedouble;
+    job->wanted.expected_duration_ms = (uint64_t)ms->valuedouble;
   return run_job(job, step);
 }
 

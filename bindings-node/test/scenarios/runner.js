@@ -37,7 +37,8 @@ function options(given) {
  */
 function inOurNames(expect, seen) {
   const part = expect.message?.contains
-  if (part === undefined || !['invalid_option', 'acquire_timeout', 'too_many_waiting'].includes(seen.error)) return expect
+  if (part === undefined || !['invalid_option', 'acquire_timeout', 'too_many_waiting'].includes(seen.error))
+    return expect
   const ours = part.replaceAll(/\w+/g, (/** @type {string} */ word) => OPTIONS.get(word)?.name ?? word)
   return { ...expect, message: { contains: ours } }
 }

@@ -14,12 +14,12 @@ const ACTS = {
   acquire(runner, step) {
     const { in: place = 'elsewhere', label, expected_ms: expectedDurationMs, timeout_ms: timeoutMs } = step
     const giveUp = new AbortController()
-    const wish = { label, expectedDurationMs, timeoutMs, signal: giveUp.signal }
+    const wanted = { label, expectedDurationMs, timeoutMs, signal: giveUp.signal }
     const plain = label === undefined && expectedDurationMs === undefined && timeoutMs === undefined
     return runner.run(step, {
       // As applications call it, unless the step wants more.
       start: () =>
-        places[/** @type {keyof places} */ (place)](runner.pool, plain && !step.background ? undefined : wish),
+        places[/** @type {keyof places} */ (place)](runner.pool, plain && !step.background ? undefined : wanted),
       success: (client) => runner.acquired(step, client),
       abandon: () => giveUp.abort(GIVEN_UP),
     })

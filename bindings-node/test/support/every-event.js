@@ -101,14 +101,14 @@ async function events(t) {
       told += 1
     })
   }
-  const lent = await theirs.connect()
-  await lent.query('SELECT 1')
+  const checked_out = await theirs.connect()
+  await checked_out.query('SELECT 1')
   clock.advance(31_000)
   await happened('leaksDetected', seen.LeaksDetectedEvent.length + 1)
   seen.CheckoutInfo.push(...detector.leaks(), ...detector.checkouts())
   seen.PoolStatus.push(detector.getPoolStatus())
   seen.PoolMetrics.push(detector.getMetrics())
-  lent.release()
+  checked_out.release()
   await happened('leakRecovered', seen.LeakRecoveredEvent.length + 1)
   const taken = await theirs.connect()
   seen.CheckoutInfo.push(detector.forceRelease(taken))

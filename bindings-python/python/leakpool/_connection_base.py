@@ -18,7 +18,7 @@ from ._enums import IsolationLevel, TransactionStatus
 from ._exceptions import Diagnostic
 from ._info import ConnectionInfo
 from ._leakpool import NativeConnection
-from ._turn import AsyncTurn, Turn
+from ._request_lock import AsyncRequestLock, RequestLock
 from .rows import Row_co as Row
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ class BaseConnection(NativeConnection, Generic[Row]):
     _native_copy_in: Callable[..., Any]
     _native_copy_out: Callable[..., Any]
     _native_notifications: Callable[..., Any]
-    _make_turn: ClassVar[type[Turn | AsyncTurn]]
+    _make_request_lock: ClassVar[type[RequestLock | AsyncRequestLock]]
 
-    _turn: Turn | AsyncTurn | None = None
+    _request_lock: RequestLock | AsyncRequestLock | None = None
     _autocommit: bool = False
     _isolation_level: IsolationLevel | None = None
     _read_only: bool | None = None
@@ -208,22 +208,24 @@ class BaseConnection(NativeConnection, Generic[Row]):
         if self.broken:
             raise e.ConnectionLost("the connection is lost: its session has ended")
 
-    def _first_turn(self) -> Turn | AsyncTurn:
+    def _first_request_lock(self) -> RequestLock | AsyncRequestLock:
         # Two threads may come here at the same time: one of the two is kept.
-        turn: Turn | AsyncTurn = self.__dict__.setdefault("_turn", self._make_turn())
-        return turn
+        request_lock: RequestLock | AsyncRequestLock = self.__dict__.setdefault(
+            "_request_lock", self._make_request_lock()
+        )
+        return request_lock
 
-    async def _take_turn(self, what: str = "") -> Turn | AsyncTurn:
-        turn = self._turn or self._first_turn()
-        if not turn.take(what):
-            await turn.wait(what)
+    async def _take_request_lock(self, what: str = "") -> RequestLock | AsyncRequestLock:
+        request_lock = self._request_lock or self._first_request_lock()
+        if not request_lock.take(what):
+            await request_lock.wait(what)
         if self.being_cleared:
             try:
                 await self._cleared()
             except BaseException:
-                turn.done()
+                request_lock.done()
                 raise
-        return turn
+        return request_lock
 
     async def _cleared(self) -> None:
         """Waits until it is known what came of a request that was given up, and its cancel can hit nothing else."""
@@ -232,11 +234,11 @@ class BaseConnection(NativeConnection, Generic[Row]):
 
     async def _request(self, native: Callable[..., Any], sql: str, *args: Any, **how: Any) -> Any:
         """One request, with a BEGIN in front if it is time for one."""
-        turn = await self._take_turn()
+        request_lock = await self._take_request_lock()
         try:
             return await self._ask(native, sql, *args, **how)
         finally:
-            turn.done()
+            request_lock.done()
 
     async def _ask(self, native: Callable[..., Any], sql: str, *args: Any, **how: Any) -> Any:
         """The same for who has the turn."""
@@ -262,11 +264,11 @@ class BaseConnection(NativeConnection, Generic[Row]):
 
     async def _command(self, *commands: str) -> None:
         """Runs commands that belong to the connection, not to its user, in one request."""
-        turn = await self._take_turn()
+        request_lock = await self._take_request_lock()
         try:
             await self._send(self._native_query, "; ".join(commands))
         finally:
-            turn.done()
+            request_lock.done()
 
     async def _cancel_arrives(self, timeout: float = 30.0) -> None:
         """Waits until a cancel that was asked for has reached the server: sent anything before, that might be hit."""
@@ -320,12 +322,12 @@ class BaseConnection(NativeConnection, Generic[Row]):
 
     async def _end_transaction(self, command: str) -> None:
         self._check_usable()
-        turn = await self._take_turn()
+        request_lock = await self._take_request_lock()
         try:
             if self.transaction_status != _IDLE:
                 await self._send(self._native_query, command)
         finally:
-            turn.done()
+            request_lock.done()
 
     async def _exit(self, exc_type: type[BaseException] | None) -> None:
         """The end of `with connection:`."""

@@ -189,7 +189,7 @@ class BaseCursor(Generic[C, Row]):
             and prepare is None
             and binary is None
             and not (self._closed or conn._notice_handlers or conn._notify_handlers or conn.being_cleared)
-            and (conn._turn or conn._first_turn()).take_if_free()
+            and (conn._request_lock or conn._first_request_lock()).take_if_free()
         )
 
     def _shortly(self, ask: Callable[..., Any], query: Any, params: Params | None) -> tuple[str, Any]:
@@ -263,7 +263,7 @@ class BaseCursor(Generic[C, Row]):
         self._reset()
         sql, values, how = self._query(query, params, None, binary)
         conn = self._conn
-        turn = await conn._take_turn("stream()")
+        request_lock = await conn._take_request_lock("stream()")
         try:
             stream: NativeStream = await conn._ask(
                 conn._native_stream, sql, () if values is None else values, **how
@@ -276,7 +276,7 @@ class BaseCursor(Generic[C, Row]):
             return stream
         except BaseException:
             self._streaming = False
-            turn.done()
+            request_lock.done()
             raise
 
     async def _stream_more(self, stream: NativeStream) -> list[Row]:
@@ -305,16 +305,16 @@ class BaseCursor(Generic[C, Row]):
         await self._conn._cancel_arrives()
 
     async def _stream_end(self, stream: NativeStream) -> None:
-        turn = self._conn._turn
-        if turn is not None:
-            turn.leaving()
+        request_lock = self._conn._request_lock
+        if request_lock is not None:
+            request_lock.leaving()
         try:
             if self._streaming:
                 await self._throw_away(stream)
             stream.close()
         finally:
-            if turn is not None:
-                turn.done()
+            if request_lock is not None:
+                request_lock.done()
 
     # ---- what came of it -----------------------------------------------------------------------------------
 

@@ -635,7 +635,7 @@ class NativePool:
         connection_class: type[NativeConnection],
         *,
         plain: bool = False,
-        on_lend: bool = False,
+        on_check_out: bool = False,
         on_return: bool = False,
         clock: ManualClock | None = None,
     ) -> None: ...
@@ -704,7 +704,7 @@ class NativeDetector:
         waited: float = 0.0,
         reclaim: Callable[[Revocation], object] | None = None,
     ) -> int:
-        """A connection was lent, by the line that calls this. Its owner is the running task, or the thread.
+        """A connection was checked out, by the line that calls this. Its owner is the running task, or the thread.
         `reclaim(revocation)` ends the session if it is taken away, on a thread of the library's; it must not hold the
         connection, or nothing is ever proven."""
     def executing(self, checkout: int, sql: str | None = None) -> None:
@@ -714,7 +714,7 @@ class NativeDetector:
     def unknown(self, checkout: int) -> None:
         """Nobody knows what it does from now on, until the next of these."""
     def check_in(self, checkout: int) -> None:
-        """The holder gave it back. Raises ForceReleased if it had been taken away: the session is not to be lent again."""
+        """The holder gave it back. Raises ForceReleased if it had been taken away: the session is not to be handed out again."""
     def prove(self, checkout: int) -> CheckoutInfo:
         """A finalizer showed that the handle is unreachable."""
     def owner_ended(self, checkout: int) -> None:

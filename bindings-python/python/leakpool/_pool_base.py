@@ -108,7 +108,12 @@ class PoolBase(NativePool):
             max_size = min_size or 10
         if max_size < min_size:
             raise InvalidOption(f"max_size ({max_size}) must be min_size ({min_size}) or more")
-        wanted: dict[str, Any] = {"min_size": min_size, "max_size": max_size, "timeout": timeout, "max_waiting": max_waiting}
+        wanted: dict[str, Any] = {
+            "min_size": min_size,
+            "max_size": max_size,
+            "timeout": timeout,
+            "max_waiting": max_waiting,
+        }
         wanted |= {"max_lifetime": max_lifetime, "max_idle": max_idle}
         if name is not None:
             wanted["name"] = name
@@ -126,7 +131,7 @@ class PoolBase(NativePool):
             wanted,
             cls,
             plain=plain,
-            on_lend=self._configure is not None or self._check is not None,
+            on_check_out=self._configure is not None or self._check is not None,
             on_return=self._reset is not None,
             clock=clock,
         )
@@ -252,7 +257,7 @@ class PoolBase(NativePool):
         self._resize(min_size, max_size)
 
     def reconfigure(self, **options: Any) -> None:
-        """Changes leak options while the pool runs; what is lent is judged by them at once."""
+        """Changes leak options while the pool runs; what is checked out is judged by them at once."""
         super().reconfigure(**options)
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """Follows an asyncpg pool. Pools and connections have slots and no attributes to wrap: both get a subclass of their class.
 
-asyncpg's pool keeps what it has lent, so nothing is ever proven by the collector; suspicion and force release are as for
+asyncpg's pool keeps what it has checked out, so nothing is ever proven by the collector; suspicion and force release are as for
 every other pool.
 """
 
@@ -21,7 +21,7 @@ def follow(pool: Any, name: str | None, make: Make) -> Any:
     from asyncpg.pool import Pool
 
     if not isinstance(pool, Pool):
-        raise TypeError(f"{type(pool).__qualname__} lends no connections: watch an asyncpg.Pool")
+        raise TypeError(f"{type(pool).__qualname__} hands out no connections: watch an asyncpg.Pool")
     cls = type(pool)
     if "_leakpool_detector" in vars(cls):
         raise ValueError("this pool is being watched already")

@@ -21,7 +21,7 @@ def follow(pool: Any, name: str | None, make: Make) -> Any:
     """Watches the pool."""
     if not hasattr(pool, "getconn"):
         raise TypeError(
-            f"{type(pool).__qualname__} lends no connections: watch a ConnectionPool or AsyncConnectionPool"
+            f"{type(pool).__qualname__} hands out no connections: watch a ConnectionPool or AsyncConnectionPool"
         )
     if "getconn" in vars(pool):
         raise ValueError(f"pool {pool.name!r} is being watched already")
@@ -38,10 +38,10 @@ def follow(pool: Any, name: str | None, make: Make) -> Any:
 
 
 def _follow(pool: Any, detector: Any) -> None:
-    lend, take_back = pool.getconn, pool.putconn
+    check_out, take_back = pool.getconn, pool.putconn
 
     def getconn(timeout: float | None = None) -> Any:
-        conn = lend(timeout)
+        conn = check_out(timeout)
         try:
             _track(detector, conn).check_out()
         except BaseException:
@@ -58,10 +58,10 @@ def _follow(pool: Any, detector: Any) -> None:
 
 
 def _follow_async(pool: Any, detector: Any) -> None:
-    lend, take_back = pool.getconn, pool.putconn
+    check_out, take_back = pool.getconn, pool.putconn
 
     async def getconn(timeout: float | None = None) -> Any:
-        conn = await lend(timeout)
+        conn = await check_out(timeout)
         try:
             _track(detector, conn).check_out()
         except BaseException:

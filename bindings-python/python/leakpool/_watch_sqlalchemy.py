@@ -25,7 +25,7 @@ def follow(target: Any, name: str | None, make: Make) -> Any:
     target = getattr(target, "sync_engine", target)
     if not isinstance(target, (Engine, Pool)):
         raise TypeError(
-            f"{type(target).__qualname__} lends no connections: watch an Engine, an AsyncEngine or a Pool"
+            f"{type(target).__qualname__} hands out no connections: watch an Engine, an AsyncEngine or a Pool"
         )
     pool = target.pool if isinstance(target, Engine) else target
     detector = make(name or f"sqlalchemy-{id(pool):x}")
@@ -53,7 +53,7 @@ def follow(target: Any, name: str | None, make: Make) -> Any:
     def checkin(dbapi_connection: Any, record: Any) -> None:
         tracked = of(record)
         if tracked is not None and not tracked.check_in() and dbapi_connection is not None:
-            # Its session is over: it is not to be lent again.
+            # Its session is over: it is not to be handed out again.
             record.invalidate()
 
     def ended(dbapi_connection: Any, record: Any, exception: object = None) -> None:

@@ -17,7 +17,7 @@ Make = Callable[[str], Any]
 
 
 class Tracked:
-    """A connection of a watched pool, for life: its checkout while it is lent, and the proof if it goes while it is."""
+    """A connection of a watched pool, for life: its checkout while it is checked out, and the proof if it goes while it is."""
 
     __slots__ = ("__weakref__", "checkout", "detector", "reclaim", "reference", "revoked")
 
@@ -49,7 +49,7 @@ class Tracked:
         self.reclaim = reclaim
 
     def check_out(self) -> None:
-        """It is lent."""
+        """It is checked out."""
         if self.checkout is not None:
             # It was closed instead of being returned, and the pool has found that out.
             self.check_in()

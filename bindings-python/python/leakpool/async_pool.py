@@ -34,7 +34,7 @@ logger = logging.getLogger("leakpool")
 
 
 class AsyncPool(PoolBase, Generic[ACT]):
-    """Connections to a PostgreSQL server, lent to tasks; it finds those that are not given back.
+    """Connections to a PostgreSQL server, checked out to tasks; it finds those that are not given back.
 
     As `Pool`, with callbacks that are coroutine functions. Its tasks may run on any event loop, also on several.
     """
@@ -182,7 +182,7 @@ class AsyncPool(PoolBase, Generic[ACT]):
         await conn.query_async("")
 
     async def drain(self) -> None:
-        """Closes what is idle now, and what is lent when it comes back: every connection is made anew."""
+        """Closes what is idle now, and what is checked out when it comes back: every connection is made anew."""
         self._drain()
 
     # ---- what the native layer calls -------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ._connection_base import _IDLE, BaseConnection, Notify
 from ._enums import Format, IsolationLevel
 from ._leakpool import NativeConnection
 from ._placeholders import Params
-from ._turn import AsyncTurn, Turn, finish
+from ._request_lock import AsyncRequestLock, RequestLock, finish
 from .cursor import AsyncCursor, Cursor
 from .rows import Row_co as Row
 from .rows import tuple_row
@@ -50,12 +50,12 @@ def _deadline(timeout: object, stop_after: object) -> float | None:
 
 
 class Connection(BaseConnection[Row]):
-    """A connection, lent by a pool: `with pool.connection() as conn:`."""
+    """A connection, checked out by a pool: `with pool.connection() as conn:`."""
 
     __module__ = "leakpool"
 
     _waits = False
-    _make_turn = Turn
+    _make_request_lock = RequestLock
     _native_query = NativeConnection.query
     _native_query_many = NativeConnection.query_many
     _native_stream = NativeConnection.stream
@@ -160,15 +160,15 @@ class Connection(BaseConnection[Row]):
 
     def _end_now(self, command: str) -> bool:
         """Ends the transaction in the ordinary case, as `_end_transaction` does, in one step; False: it is another case."""
-        turn = self._turn
+        request_lock = self._request_lock
         if (
-            turn is None
+            request_lock is None
             or self.released
             or self._transactions
             or self._notice_handlers
             or self._notify_handlers
             or self.being_cleared
-            or not turn.take_if_free()
+            or not request_lock.take_if_free()
         ):
             return False
         try:
@@ -178,7 +178,7 @@ class Connection(BaseConnection[Row]):
             e.show_place(error, command)
             raise
         finally:
-            turn.done()
+            request_lock.done()
         return True
 
     def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> Transaction:
@@ -283,12 +283,12 @@ class Connection(BaseConnection[Row]):
 
 
 class AsyncConnection(BaseConnection[Row]):
-    """A connection, lent by a pool: `async with pool.connection() as conn:`."""
+    """A connection, checked out by a pool: `async with pool.connection() as conn:`."""
 
     __module__ = "leakpool"
 
     _waits = True
-    _make_turn = AsyncTurn
+    _make_request_lock = AsyncRequestLock
     _native_query = NativeConnection.query_async
     _native_query_many = NativeConnection.query_many_async
     _native_stream = NativeConnection.stream_async

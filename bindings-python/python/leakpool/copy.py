@@ -16,7 +16,7 @@ from ._copy_sql import direction
 from ._enums import Format
 from ._leakpool import Transformer
 from ._placeholders import Params, convert, ordered, text_of
-from ._turn import finish
+from ._request_lock import finish
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -108,7 +108,7 @@ class BaseCopy(Generic[Cur]):
         if self._params is not None:
             sql = await self._merged(sql, self._params)
         self._began = True
-        turn = await conn._take_turn("copy()")
+        request_lock = await conn._take_request_lock("copy()")
         try:
             if where == "in":
                 self._in = await conn._ask(conn._native_copy_in, sql)
@@ -118,7 +118,7 @@ class BaseCopy(Generic[Cur]):
                 self._format = Format(self._out.format)
         except BaseException:
             self._over = True
-            turn.done()
+            request_lock.done()
             raise
 
     async def _merged(self, sql: str, params: Params) -> str:
@@ -129,7 +129,7 @@ class BaseCopy(Generic[Cur]):
 
     async def _end(self, error: BaseException | None) -> None:
         conn = self.connection
-        turn = conn._turn
+        request_lock = conn._request_lock
         try:
             if self._over:
                 return
@@ -143,8 +143,8 @@ class BaseCopy(Generic[Cur]):
         finally:
             self._over = True
             self._buffer = bytearray()
-            if turn is not None:
-                turn.done()
+            if request_lock is not None:
+                request_lock.done()
 
     async def _finish_in(self, copy: NativeCopyIn) -> None:
         if self._format == Format.BINARY and self._by_rows:

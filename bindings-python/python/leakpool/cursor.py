@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import errors as e
 from ._cursor_base import BaseCursor
 from ._placeholders import Params
-from ._turn import finish
+from ._request_lock import finish
 from .copy import AsyncCopy, Copy
 from .rows import Row_co as Row
 from .rows import tuple_row
@@ -60,7 +60,7 @@ class Cursor(BaseCursor["Connection[Any]", Row]):
             try:
                 sql, results = self._shortly(conn.query, query, params)
             finally:
-                conn._turn.done()  # type: ignore[union-attr]
+                conn._request_lock.done()  # type: ignore[union-attr]
             self._take(results)
             self._refuse_copy(sql)
             return self
@@ -197,7 +197,7 @@ class AsyncCursor(BaseCursor["AsyncConnection[Any]", Row]):
                 except (e.DatabaseError, UnicodeEncodeError) as error:
                     raise self._explained(error, sql) from None
             finally:
-                conn._turn.done()  # type: ignore[union-attr]
+                conn._request_lock.done()  # type: ignore[union-attr]
             self._take(results)
             self._refuse_copy(sql)
             return self

@@ -32,7 +32,7 @@ logger = logging.getLogger("leakpool")
 
 
 class Pool(PoolBase, Generic[CT]):
-    """Connections to a PostgreSQL server, lent to threads; it finds those that are not given back.
+    """Connections to a PostgreSQL server, checked out to threads; it finds those that are not given back.
 
     The arguments are psycopg_pool's, and every option of leakpool by its name (`leak_threshold=30.0`, ...). Connections
     are made as they are needed, `min_size` of them ahead.
@@ -175,13 +175,13 @@ class Pool(PoolBase, Generic[CT]):
         conn.query("")
 
     def drain(self) -> None:
-        """Closes what is idle now, and what is lent when it comes back: every connection is made anew."""
+        """Closes what is idle now, and what is checked out when it comes back: every connection is made anew."""
         self._drain()
 
     # ---- what the native layer calls -------------------------------------------------------------------------
 
     def _prepare(self, conn: CT) -> bool:
-        """The callbacks for a connection that is about to be lent. False: it is to be closed, and another one tried."""
+        """The callbacks for a connection that is about to be checked out. False: it is to be closed, and another one tried."""
         if self._configure is not None and not self._recall(conn):
             # What it raises goes to whoever asked for the connection.
             self._configure(conn)

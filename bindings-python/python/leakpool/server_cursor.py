@@ -9,7 +9,7 @@ from . import errors as e
 from ._cursor_base import BaseCursor, C, _is_absolute
 from ._enums import TransactionStatus
 from ._placeholders import Params
-from ._turn import finish
+from ._request_lock import finish
 from .cursor import AsyncCursor, Cursor
 from .rows import Row_co as Row
 from .transaction import quoted
@@ -145,7 +145,7 @@ class _Named(BaseCursor[C, Row]):
             return
         name = quoted(self._name)
         literal = "'" + self._name.replace("'", "''") + "'"
-        turn = await conn._take_turn()
+        request_lock = await conn._take_request_lock()
         try:
             found = await conn._send(
                 conn._native_query,
@@ -155,7 +155,7 @@ class _Named(BaseCursor[C, Row]):
             if found[0].nrows:
                 await conn._send(conn._native_query, f"CLOSE {name}")
         finally:
-            turn.done()
+            request_lock.done()
 
     def _unsupported(self, what: str) -> NoReturn:
         raise e.NotSupportedError(f"{what} not supported on server-side cursors")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import errors as e
 from ._enums import TransactionStatus
-from ._turn import finish
+from ._request_lock import finish
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -95,7 +95,7 @@ class BaseTransaction(Generic[C]):
             raise TypeError("transaction blocks can be used only once")
         conn = self._conn
         conn._check_usable()
-        turn = await conn._take_turn()
+        request_lock = await conn._take_request_lock()
         try:
             commands = []
             self._outer = conn.transaction_status == TransactionStatus.IDLE
@@ -113,7 +113,7 @@ class BaseTransaction(Generic[C]):
             self.status = self.Status.ACTIVE
             conn._transactions = (*conn._transactions, self)
         finally:
-            turn.done()
+            request_lock.done()
 
     async def _exit(self, kind: type[BaseException] | None, error: BaseException | None) -> bool:
         if kind is None and not self.force_rollback:

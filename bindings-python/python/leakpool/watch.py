@@ -1,7 +1,7 @@
 """Leak detection over a pool that the application has already: `detector = leakpool.watch(pool)`.
 
 psycopg_pool, asyncpg and SQLAlchemy are known; for any other pool, `LeakDetector` is told by hand: `check_out()` where a
-connection is lent, `check_in(id)` where it comes back. How each pool is followed stands in a module of its own.
+connection is checked out, `check_in(id)` where it comes back. How each pool is followed stands in a module of its own.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def watch(
     """Watches a pool: a `psycopg_pool.ConnectionPool` or `AsyncConnectionPool`, an `asyncpg.Pool`, or SQLAlchemy's
     `Engine`, `AsyncEngine` or `Pool`.
 
-    What is lent already when it begins is not seen. A connection that is taken away has its socket shut down; its
+    What is checked out already when it begins is not seen. A connection that is taken away has its socket shut down; its
     holder's next use raises `ForceReleased`, or the driver's own error.
     """
     from . import _watch_asyncpg, _watch_psycopg, _watch_sqlalchemy

@@ -33,7 +33,7 @@ pub(crate) const CAPACITY: usize = 4096;
 /// crowd out a leak.
 const CHATTY: usize = 3072;
 /// How long one pool is served before the next has its turn, unless one callback takes longer.
-const TURN: Duration = Duration::from_millis(1);
+const QUANTUM: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// True on the dispatcher's own thread, which cannot wait for itself.
@@ -113,7 +113,7 @@ fn run(shared: &Shared) {
         };
         let turn = Instant::now();
         let mut more = true;
-        while more && turn.elapsed() < TURN {
+        while more && turn.elapsed() < QUANTUM {
             match queue.take() {
                 // What can panic is caught closer to its cause; nothing may end the thread of all pools.
                 Some(item) => {

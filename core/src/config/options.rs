@@ -402,7 +402,7 @@ options! {
     pool acquire_timeout: Duration = "30 s", "connectionTimeoutMillis", "timeout", "The longest wait of an acquire; 0 = for ever.";
     pool max_waiting: usize = "0", "maxWaiting", "max_waiting", "So many acquires may wait for a connection; one more fails at once. 0 = no limit.";
     pool idle_timeout: Duration = "600 s", "idleTimeoutMillis", "max_idle", "An idle connection is closed after that long; 0 = never.";
-    pool max_lifetime: Duration = "3600 s", "maxLifetimeSeconds", "max_lifetime", "A connection is not lent again after that long; 0 = no limit.";
+    pool max_lifetime: Duration = "3600 s", "maxLifetimeSeconds", "max_lifetime", "A connection is not handed out again after that long; 0 = no limit.";
     pool max_uses: u64 = "0", "maxUses", "max_uses", "A connection is closed after that many checkouts; 0 = no limit.";
     leak leak_threshold: Duration = "30 s", "leakThresholdMs", "leak_threshold", "Unused for that long = suspected; 0 turns detection off.";
     leak check_interval: Duration = "5 s", "checkIntervalMs", "check_interval", "The longest time between two looks at utilization.";

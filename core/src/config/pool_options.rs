@@ -19,7 +19,7 @@ pub struct PoolOptions {
     pub max_waiting: usize,
     /// An idle connection is closed after that long. Default 600 s; zero = never.
     pub idle_timeout: Duration,
-    /// A connection is not lent again after that long. Default 3600 s; zero = no limit.
+    /// A connection is not handed out again after that long. Default 3600 s; zero = no limit.
     pub max_lifetime: Duration,
     /// A connection is closed after that many checkouts. Default 0 = no limit.
     pub max_uses: u64,

@@ -28,9 +28,9 @@ use crate::clock::Nanos;
 /// Where a slot's current generation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Not lent.
+    /// Not checked out.
     Free,
-    /// Lent to a caller.
+    /// Checked out to a caller.
     Held,
     /// Given back, but not yet settled: its connection task is still cleaning up.
     Returning,
@@ -180,7 +180,7 @@ impl Slot {
         self.returning_since.load(Ordering::Relaxed)
     }
 
-    /// Lends the slot. The caller owns the connection, and with it this slot: nobody else may lend it now.
+    /// Lends the slot. The caller owns the connection, and with it this slot: nobody else may hand out it now.
     pub(crate) fn check_out(
         &self,
         now: Nanos,
@@ -197,7 +197,7 @@ impl Slot {
         // Release: whoever reads one of these also sees that the generation before has ended (`facts`).
         self.acquired_at.store(now, Ordering::Release);
         self.expected.store(expected, Ordering::Release);
-        self.stamps.lent.store(id.generation(), Ordering::Release);
+        self.stamps.checked_out.store(id.generation(), Ordering::Release);
         self.site.store(site.index(), Ordering::Release);
         // SeqCst: this store and the look at `queued` that follows it must not change places (registry.rs).
         let word = Word { generation: id.generation(), flags, state: State::Held };
@@ -205,7 +205,7 @@ impl Slot {
         id
     }
 
-    /// The id that the next `check_out` gives, for the one who may lend the slot.
+    /// The id that the next `check_out` gives, for the one who may hand out the slot.
     pub(crate) fn next_id(&self) -> CheckoutId {
         let generation = (self.word().generation + 1) & (u64::MAX >> GENERATION_SHIFT);
         CheckoutId::new(self.index, generation)
@@ -238,8 +238,8 @@ impl Slot {
         swapped.map(|_| ()).map_err(Word::unpack)
     }
 
-    /// Takes a settled release back: whoever released it found that it may not be lent yet. Only for the one who
-    /// holds the object that goes with a free slot, so that nobody else can lend it.
+    /// Takes a settled release back: whoever released it found that it may not be checked out yet. Only for the one who
+    /// holds the object that goes with a free slot, so that nobody else can hand out it.
     pub(crate) fn begin_returning(&self, generation: u64, now: Nanos) -> bool {
         self.returning_since.store(now, Ordering::Relaxed);
         self.transition(generation, State::Free, State::Returning, Flags::default()).is_ok()
@@ -307,7 +307,7 @@ impl Slot {
         (after.generation == word.generation && after.state == State::Held).then_some((word, facts))
     }
 
-    /// The facts of generation `word.generation`, for whoever knows that it is not lent anew meanwhile.
+    /// The facts of generation `word.generation`, for whoever knows that it is not checked out anew meanwhile.
     pub(crate) fn facts_of(&self, word: Word) -> Facts {
         let acquired_at = self.acquired_at();
         // First: whoever stamps stores the last use before the traffic. Read the other way round, a statement that

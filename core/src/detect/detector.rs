@@ -65,8 +65,8 @@ pub(crate) struct Detector {
     pub(crate) capacity: AtomicUsize,
     pub(crate) reset_timeout: AtomicU64,
     pub(super) last_check: AtomicU64,
-    pub(super) utilization_told: AtomicBool,
-    pub(super) batch_told: AtomicBool,
+    pub(super) utilization_reported: AtomicBool,
+    pub(super) batch_reported: AtomicBool,
     /// Called at the end of a sweep with the time; returns when it wants to be called again.
     pub(super) upkeep: RwLock<Option<Weak<dyn Upkeep>>>,
 }
@@ -125,8 +125,8 @@ impl Detector {
             capacity: AtomicUsize::new(0),
             reset_timeout: AtomicU64::new(5_000_000_000),
             last_check: AtomicU64::new(0),
-            utilization_told: AtomicBool::new(false),
-            batch_told: AtomicBool::new(false),
+            utilization_reported: AtomicBool::new(false),
+            batch_reported: AtomicBool::new(false),
             upkeep: RwLock::new(None),
             clock,
         });
@@ -240,7 +240,7 @@ impl Detector {
     /// session is not to be used again). `Err` tells that something else had ended the holding before.
     #[inline]
     pub(crate) fn release(&self, slot: &Slot, id: CheckoutId, to: State, now: Nanos) -> Result<(), Word> {
-        // Read while the checkout is ours: as soon as it has ended, the connection's task may lend the slot anew.
+        // Read while the checkout is ours: as soon as it has ended, the connection's task may hand out the slot anew.
         let held = now.saturating_sub(slot.acquired_at());
         let mut word = slot.word();
         let recovered = loop {
@@ -296,7 +296,7 @@ impl Detector {
     pub(super) fn unflag(&self) {
         let left = self.stats.leaked_now.fetch_sub(1, Ordering::Relaxed) - 1;
         if left < i64::from(self.policy().max_leaks_before_alert) {
-            self.batch_told.store(false, Ordering::Relaxed);
+            self.batch_reported.store(false, Ordering::Relaxed);
         }
     }
 
@@ -367,12 +367,12 @@ impl Detector {
         let Some((slot, _)) = found else { return Err(unknown(id, &self.name)) };
         slot.flag(id.generation(), Flags::PROVEN);
         self.report_leak(&slot, id.generation(), None);
-        self.tell_batch();
+        self.report_batch();
         self.revoke_slot(&slot, id.generation(), RevokeReason::Proven).ok_or_else(|| unknown(id, &self.name))
     }
 
     /// The site of a checkout that was acquired with [`SiteId::LATER`]: its record begins now, with what has been said
-    /// about the checkout so far. Whoever calls this knows that the checkout is not released, and lent anew, meanwhile.
+    /// about the checkout so far. Whoever calls this knows that the checkout is not released, and checked out anew, meanwhile.
     pub(crate) fn locate(&self, id: CheckoutId, site: SiteId) -> Result<Located> {
         let Some((slot, _)) = self.registry.find(id) else { return Err(unknown(id, &self.name)) };
         // Whether it is flagged is looked at, and acted upon, before or after `report_leak`, not in between.
@@ -390,7 +390,7 @@ impl Detector {
         Ok(Located { site, reported })
     }
 
-    /// Where a checkout was acquired, as long as its connection is not lent anew.
+    /// Where a checkout was acquired, as long as its connection is not checked out anew.
     pub(crate) fn site_of(&self, id: CheckoutId) -> Option<Arc<Site>> {
         let (slot, _) = self.registry.find(id)?;
         let site = self.sites.get(slot.site());
@@ -409,8 +409,8 @@ impl Detector {
     }
 
     /// True if this id was given out by this detector, now or before.
-    pub(crate) fn knew(&self, id: CheckoutId) -> bool {
-        self.registry.knew(id)
+    pub(crate) fn has_issued(&self, id: CheckoutId) -> bool {
+        self.registry.has_issued(id)
     }
 
     /// A connection was returned with something open.
@@ -476,7 +476,7 @@ impl Detector {
             .filter_map(|slot| {
                 let (word, facts) = slot.facts()?;
                 let info = self.info(slot, word, facts, now);
-                // Site, label and SQL are read after the facts: lent anew meanwhile, they are somebody else's.
+                // Site, label and SQL are read after the facts: checked out anew meanwhile, they are somebody else's.
                 let after = slot.word();
                 (after.generation == word.generation && after.state == State::Held).then_some(info)
             })

@@ -147,7 +147,7 @@ pub enum RemoveReason {
     Idle,
     /// Older than `max_lifetime`.
     Lifetime,
-    /// Lent `max_uses` times.
+    /// Checked out `max_uses` times.
     Uses,
     /// Its holder asked for it (`release_broken`).
     Broken,

@@ -136,7 +136,7 @@ impl Traffic {
         }
     }
 
-    /// The session hears notifications, or may: it is not lent to anybody else like that.
+    /// The session hears notifications, or may: it is not checked out to anybody else like that.
     pub(crate) fn may_hear(self) -> bool {
         self.listening || self.may_listen
     }

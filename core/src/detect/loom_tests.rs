@@ -14,7 +14,7 @@ use super::registry::Registry;
 use super::site::SiteId;
 use crate::clock::Nanos;
 
-const NOBODY: &str = "nobody else lends this slot";
+const NOBODY: &str = "nobody else hands out this slot";
 
 /// A registry with one slot.
 fn one_slot() -> (Arc<Registry>, Arc<Slot>) {
@@ -23,7 +23,7 @@ fn one_slot() -> (Arc<Registry>, Arc<Slot>) {
     (registry, slot)
 }
 
-fn lend(slot: &Slot, at: Nanos) -> CheckoutId {
+fn check_out(slot: &Slot, at: Nanos) -> CheckoutId {
     slot.check_out(at, SiteId::from_index(at as u32), at, CheckoutLabels::default())
 }
 
@@ -45,7 +45,7 @@ impl Count {
 fn loom_a_checkout_ends_once() {
     loom::model(|| {
         let (_, slot) = one_slot();
-        let id = lend(&slot, 1);
+        let id = check_out(&slot, 1);
         let ended = Arc::new(Count::default());
         // Besides the holder: the sweeper, and a force release by hand or a session that dies.
         let others: Vec<_> = [State::Ended, State::Ended]
@@ -66,7 +66,7 @@ fn loom_a_checkout_ends_once() {
 fn loom_a_return_settles_or_is_given_up_and_a_revoke_comes_before_or_never() {
     loom::model(|| {
         let (_, slot) = one_slot();
-        let generation = lend(&slot, 1).generation();
+        let generation = check_out(&slot, 1).generation();
         let (released, revoked) = (Arc::new(Count::default()), Arc::new(Count::default()));
         let (settled, given_up) = (Arc::new(Count::default()), Arc::new(Count::default()));
         let revoke = {
@@ -104,7 +104,7 @@ fn loom_a_return_settles_or_is_given_up_and_a_revoke_comes_before_or_never() {
 fn loom_a_release_that_is_taken_back_is_settled_once() {
     loom::model(|| {
         let (_, slot) = one_slot();
-        let generation = lend(&slot, 1).generation();
+        let generation = check_out(&slot, 1).generation();
         let settled = Arc::new(Count::default());
         let task = {
             let (slot, settled) = (slot.clone(), settled.clone());
@@ -128,7 +128,7 @@ fn loom_a_release_that_is_taken_back_is_settled_once() {
 fn loom_a_flag_is_said_once_and_whoever_ends_the_checkout_knows_it() {
     loom::model(|| {
         let (_, slot) = one_slot();
-        let generation = lend(&slot, 1).generation();
+        let generation = check_out(&slot, 1).generation();
         let said = Arc::new(Count::default());
         let sweepers: Vec<_> = (0..2)
             .map(|_| {
@@ -159,7 +159,7 @@ fn loom_a_flag_is_said_once_and_whoever_ends_the_checkout_knows_it() {
 fn loom_the_facts_are_those_of_one_checkout() {
     loom::model(|| {
         let (_, slot) = one_slot();
-        let first = lend(&slot, 1);
+        let first = check_out(&slot, 1);
         let reader = {
             let slot = slot.clone();
             thread::spawn(move || {
@@ -171,7 +171,7 @@ fn loom_the_facts_are_those_of_one_checkout() {
             })
         };
         slot.end_holding(first.generation(), State::Free, 2).expect(NOBODY);
-        lend(&slot, 2);
+        check_out(&slot, 2);
         reader.join().expect("no panic");
     });
 }
@@ -230,7 +230,7 @@ fn loom_a_sweeper_that_falls_asleep_is_woken_for_what_is_due_before() {
 fn loom_a_stale_generation_touches_nobody() {
     loom::model(|| {
         let (registry, slot) = one_slot();
-        let old = lend(&slot, 1);
+        let old = check_out(&slot, 1);
         slot.end_holding(old.generation(), State::Ended, 2).expect(NOBODY);
         // Whoever still knows the old checkout: a late holder, and a sweep that looked before.
         let late = {
@@ -248,7 +248,7 @@ fn loom_a_stale_generation_touches_nobody() {
         registry.retire(&slot);
         let again = registry.claim().expect(NOBODY);
         assert!(Arc::ptr_eq(&slot, &again), "it is used again");
-        let new = lend(&again, 2);
+        let new = check_out(&again, 2);
         assert_ne!(new, old);
         assert_eq!(again.end_holding(new.generation(), State::Free, 3), Ok(Flags::default()));
         late.join().expect("no panic");

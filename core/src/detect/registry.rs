@@ -153,7 +153,7 @@ impl Registry {
     }
 
     /// True if the slot of this id has lived through its generation.
-    pub(crate) fn knew(&self, id: CheckoutId) -> bool {
+    pub(crate) fn has_issued(&self, id: CheckoutId) -> bool {
         let slot = u32::try_from(id.slot()).ok().and_then(|index| self.slot(index));
         id.generation() > 0 && slot.is_some_and(|slot| slot.word().generation >= id.generation())
     }

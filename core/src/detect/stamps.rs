@@ -17,7 +17,7 @@ pub(crate) struct Stamps {
     /// When the statement that runs was sent.
     pub(super) started: AtomicU64,
     /// The generation that has the session, or had it last.
-    pub(super) lent: AtomicU64,
+    pub(super) checked_out: AtomicU64,
     pub(super) backend_pid: AtomicU32,
     /// The last statement as one: a text with the time of another, or of another checkout, would be somebody else's.
     /// Held for the swap of it.
@@ -40,7 +40,7 @@ impl Stamps {
             last_use: AtomicU64::new(0),
             last_byte: AtomicU64::new(0),
             started: AtomicU64::new(0),
-            lent: AtomicU64::new(0),
+            checked_out: AtomicU64::new(0),
             backend_pid: AtomicU32::new(0),
             sql: Mutex::new(None),
         }
@@ -67,7 +67,7 @@ impl Stamps {
     }
 
     pub(crate) fn set_sql(&self, sql: Option<Arc<str>>, now: Nanos) {
-        let generation = self.lent.load(Ordering::Acquire);
+        let generation = self.checked_out.load(Ordering::Acquire);
         let sent = sql.map(|text| Sent { text, at: now, generation });
         // The old text is dropped after the lock is let go.
         let _old = std::mem::replace(&mut *lock(&self.sql), sent);

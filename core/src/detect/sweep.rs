@@ -8,19 +8,19 @@ use super::checkout::{Flags, Slot, State};
 use super::detector::Detector;
 use super::event::{EventData, EventKind};
 use super::stats::count;
-use super::sweeper::Swept;
+use super::sweeper::Sweepable;
 use super::verdict::{Judgement, Limits, RevokeReason, Suspicion, Verdict, idle_since, judge};
 use crate::clock::{Clock, Nanos, nanos};
 use crate::config::{ForceReleaseWhen, LeakPolicy};
 
-/// The longest that the sweeper sleeps while something is lent. It can tell that the process did not run only by
+/// The longest that the sweeper sleeps while something is checked out. It can tell that the process did not run only by
 /// having overslept itself, so a stop is noticed up to this, and no deadline of before is judged by it.
 const HEARTBEAT: Nanos = 1_000_000_000;
 
 impl Detector {
     fn judge_due(&self, slot: &Slot, limits: &Limits, policy: &LeakPolicy, now: Nanos) {
         let Some((word, facts)) = slot.facts() else {
-            // It is lent again or free: an acquire has put it back into the queue, or will.
+            // It is handed out again or free: an acquire has put it back into the queue, or will.
             if slot.word().state == State::Held {
                 self.registry.schedule(slot, now);
             }
@@ -70,10 +70,10 @@ impl Detector {
     }
 
     /// The batch alert: once when the number of flagged checkouts reaches the limit, again after it fell below.
-    pub(super) fn tell_batch(&self) {
+    pub(super) fn report_batch(&self) {
         let limit = self.policy().max_leaks_before_alert;
         let flagged = self.stats.leaked_now.load(Ordering::Relaxed);
-        if limit == 0 || flagged < i64::from(limit) || self.batch_told.swap(true, Ordering::Relaxed) {
+        if limit == 0 || flagged < i64::from(limit) || self.batch_reported.swap(true, Ordering::Relaxed) {
             return;
         }
         if self.sink.wants(EventKind::LeaksDetected) {
@@ -119,16 +119,16 @@ impl Detector {
         }
         let in_use = usize::try_from(self.stats.books().active()).unwrap_or(usize::MAX);
         if in_use as f64 >= policy.utilization_warning * max_size as f64 {
-            if !self.utilization_told.swap(true, Ordering::Relaxed) {
+            if !self.utilization_reported.swap(true, Ordering::Relaxed) {
                 self.emit(EventData::Utilization { in_use, max_size });
             }
         } else {
-            self.utilization_told.store(false, Ordering::Relaxed);
+            self.utilization_reported.store(false, Ordering::Relaxed);
         }
     }
 }
 
-impl Swept for Detector {
+impl Sweepable for Detector {
     fn sweep(&self, now: Nanos) -> Option<Nanos> {
         if self.sweeper.lock().is_none() {
             return None;
@@ -162,13 +162,13 @@ impl Swept for Detector {
                 State::Free | State::Ended => {}
             }
         }
-        self.tell_batch();
+        self.report_batch();
         self.reclaim_for_waiters(&limits, &policy, now);
 
         let upkeep = self.upkeep.read().as_ref().and_then(Weak::upgrade);
         let mut next = upkeep.and_then(|u| u.upkeep(now));
         if let Some(queued) = self.registry.fall_asleep() {
-            // Something is lent, or was a moment ago: utilization is looked at from time to time.
+            // Something is checked out, or was a moment ago: utilization is looked at from time to time.
             let interval = nanos(policy.check_interval);
             let last = self.last_check.load(Ordering::Relaxed);
             if now.saturating_sub(last) >= interval {

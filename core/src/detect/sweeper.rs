@@ -1,7 +1,7 @@
 //! The sweeper: one thread for all detectors of the process, that sleeps until the next deadline.
 //!
 //! It holds each detector weakly, and not at all while it sleeps; it survives a panic in a round; it ends when
-//! the last [`Sweeper`] handle is dropped. It only calls [`Swept::sweep`], which decides and enqueues.
+//! the last [`Sweeper`] handle is dropped. It only calls [`Sweepable::sweep`], which decides and enqueues.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -14,7 +14,7 @@ use crate::parking::Parking;
 use crate::process::{OfProcess, Process, Singleton};
 
 /// Something that the sweeper looks after.
-pub(crate) trait Swept: Send + Sync {
+pub(crate) trait Sweepable: Send + Sync {
     /// Judges what is due at `now`; returns when something will be due next. Calls no host code and does no I/O.
     fn sweep(&self, now: Nanos) -> Option<Nanos>;
     /// A round of it has panicked: enqueues that somebody hears of it.
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Shared {
 
 #[derive(Default)]
 struct State {
-    swept: Vec<Weak<dyn Swept>>,
+    sweepable: Vec<Weak<dyn Sweepable>>,
     /// The first wake-up since the last round began.
     woken: Option<Instant>,
     ended: bool,
@@ -76,8 +76,8 @@ impl Sweeper {
         })
     }
 
-    pub(crate) fn look_after(&self, swept: Weak<dyn Swept>) {
-        self.shared.state.lock().swept.push(swept);
+    pub(crate) fn look_after(&self, sweepable: Weak<dyn Sweepable>) {
+        self.shared.state.lock().sweepable.push(sweepable);
         self.wake();
     }
 
@@ -102,15 +102,15 @@ impl Drop for Sweeper {
 }
 
 /// Nobody is judged for the time in which nobody ran. A clock that does not run by itself has not run on meanwhile.
-fn did_not_run(round: &[Weak<dyn Swept>], span: Duration) {
+fn did_not_run(round: &[Weak<dyn Sweepable>], span: Duration) {
     if span <= OVERSLEPT {
         return;
     }
-    for swept in round.iter().filter_map(Weak::upgrade) {
+    for sweepable in round.iter().filter_map(Weak::upgrade) {
         // A clock may be somebody else's code.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            if swept.clock().is_real() {
-                swept.clock().skip(span);
+            if sweepable.clock().is_real() {
+                sweepable.clock().skip(span);
             }
         }));
     }
@@ -125,23 +125,27 @@ fn late(due: &mut Instant) -> Duration {
 }
 
 /// One detector's share of a round. Returns how long it may sleep then.
-fn sweep_one(swept: &dyn Swept, round: &[Weak<dyn Swept>], due: &mut Instant) -> Option<Duration> {
+fn sweep_one(
+    sweepable: &dyn Sweepable,
+    round: &[Weak<dyn Sweepable>],
+    due: &mut Instant,
+) -> Option<Duration> {
     // A stop may hit a round, too. Everybody is judged by a time that was read before this look at how late it is, so
     // that no stop comes in between.
     let now = loop {
-        let now = swept.clock().now();
+        let now = sweepable.clock().now();
         let late = late(due);
         if late <= OVERSLEPT {
             break now;
         }
         did_not_run(round, late);
     };
-    let next = swept.sweep(now).filter(|_| swept.clock().is_real())?;
-    Some(Duration::from_nanos(next.saturating_sub(swept.clock().now())))
+    let next = sweepable.sweep(now).filter(|_| sweepable.clock().is_real())?;
+    Some(Duration::from_nanos(next.saturating_sub(sweepable.clock().now())))
 }
 
 fn run(shared: &Shared) {
-    let mut round: Vec<Weak<dyn Swept>> = Vec::new();
+    let mut round: Vec<Weak<dyn Sweepable>> = Vec::new();
     // When this thread was to run next, or last ran.
     let mut due = Instant::now();
     loop {
@@ -153,16 +157,16 @@ fn run(shared: &Shared) {
                 return;
             }
             state.woken = None;
-            state.swept.retain(|s| s.strong_count() > 0);
-            state.swept.clone()
+            state.sweepable.retain(|s| s.strong_count() > 0);
+            state.sweepable.clone()
         };
         let mut sleep: Option<Duration> = None;
         for weak in &round {
-            let Some(swept) = weak.upgrade() else { continue };
+            let Some(sweepable) = weak.upgrade() else { continue };
             // A panic in one round, or in a clock that is somebody else's code, must not end detection for everybody.
-            let one = AssertUnwindSafe(|| sweep_one(&*swept, &round, &mut due));
+            let one = AssertUnwindSafe(|| sweep_one(&*sweepable, &round, &mut due));
             let until = catch_unwind(one).unwrap_or_else(|_| {
-                swept.complain("a round of the leak sweeper panicked; it goes on");
+                sweepable.complain("a round of the leak sweeper panicked; it goes on");
                 Some(Duration::from_secs(1))
             });
             if let Some(until) = until {

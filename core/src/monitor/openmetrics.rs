@@ -139,7 +139,7 @@ impl Collector for Pools {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut count = encoder.encode_descriptor(
             "db_client_connection_count",
-            "Open connections: used (lent or still cleaning up) or idle.",
+            "Open connections: used (checked out or still cleaning up) or idle.",
             None,
             MetricType::Gauge,
         )?;

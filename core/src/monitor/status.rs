@@ -24,11 +24,11 @@ pub struct PoolStatus {
     pub max_size: usize,
     /// Open connections: held, returning and idle. For a watched pool only the held ones are known.
     pub size: usize,
-    /// Connections that can be lent at once.
+    /// Connections that can be checked out at once.
     pub idle: usize,
-    /// Connections that are lent (the live checkouts).
+    /// Connections that are checked out (the live checkouts).
     pub in_use: usize,
-    /// Connections that were given back and still clean up (roll back) before they can be lent again.
+    /// Connections that were given back and still clean up (roll back) before they can be handed out again.
     pub returning: usize,
     /// Connections that are being made.
     pub connecting: usize,

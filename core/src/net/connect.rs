@@ -143,7 +143,7 @@ impl Peer {
         *sent = true;
         stream.write_all(&request).await?;
         stream.flush().await?;
-        // The server closes when it has sent the signal, without a word of goodbye in TLS. A reset says nothing: it may
+        // The server closes when it has sent the signal, without a word of Terminate in TLS. A reset says nothing: it may
         // come from something on the way.
         let mut nothing = [0; 64];
         loop {

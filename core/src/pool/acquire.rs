@@ -142,7 +142,7 @@ impl Shared {
     ) -> Result<Option<Connection>> {
         self.usable()?;
         let Some(place) = Place::take(self) else { return Ok(None) };
-        match self.lend_idle(place, request, waited) {
+        match self.check_out_idle(place, request, waited) {
             Ok(connection) => self.unless_closed(connection).map(Some),
             Err(_place) => Ok(None),
         }
@@ -161,7 +161,7 @@ impl Shared {
 
     /// Lends the connection of a place, or an idle one for it. The place comes back if there is none.
     #[inline]
-    fn lend_idle<'a>(
+    fn check_out_idle<'a>(
         self: &Arc<Self>,
         mut place: Place<'a>,
         request: &mut AcquireRequest,
@@ -170,7 +170,7 @@ impl Shared {
         loop {
             let now = self.detector.now();
             let Some(connection) = place.idle_connection(now) else { return Err(place) };
-            if let Some(connection) = self.lend(connection, request, now, waited) {
+            if let Some(connection) = self.check_out(connection, request, now, waited) {
                 place.keep();
                 return Ok(connection);
             }
@@ -179,7 +179,7 @@ impl Shared {
 
     /// Lends this connection; `None` if its session died at this very moment.
     #[inline]
-    fn lend(
+    fn check_out(
         self: &Arc<Self>,
         connection: Conn,
         request: &mut AcquireRequest,
@@ -223,7 +223,7 @@ impl Shared {
             usable?;
             let _acquiring = acquiring;
             if let Some(place) = Place::take(&self)
-                && let Ok(connection) = self.lend_idle(place, &mut request, 0)
+                && let Ok(connection) = self.check_out_idle(place, &mut request, 0)
             {
                 return self.unless_over(connection);
             }
@@ -250,7 +250,7 @@ impl Shared {
             }
         };
         let waited = |shared: &Shared| shared.detector.now().saturating_sub(started);
-        let mut place = match self.lend_idle(place, &mut request, waited(&self)) {
+        let mut place = match self.check_out_idle(place, &mut request, waited(&self)) {
             Ok(connection) => return self.unless_over(connection),
             Err(place) => place,
         };
@@ -258,7 +258,7 @@ impl Shared {
         // One is on its way back and settles in a moment: that is cheaper, for us and the server, than a new one.
         if self.detector.returning() > 0 {
             self.wait_for_return(SETTLING).await;
-            place = match self.lend_idle(place, &mut request, waited(&self)) {
+            place = match self.check_out_idle(place, &mut request, waited(&self)) {
                 Ok(connection) => return self.unless_over(connection),
                 Err(place) => place,
             };
@@ -279,14 +279,14 @@ impl Shared {
         let Some(made) = made else {
             return Err(self.exhausted(AcquirePhase::Connect, started, Some(connecting_since)));
         };
-        match self.lend_idle(made?.into_strong(&self), &mut request, waited(&self)) {
+        match self.check_out_idle(made?.into_strong(&self), &mut request, waited(&self)) {
             Ok(connection) => {
                 self.timing.changed.notify_waiters();
                 self.unless_over(connection)
             }
             Err(_place) => Err(Error::new(
                 ErrorCode::ConnectionLost,
-                format!("the new connection of pool {:?} ended before it could be lent", self.name),
+                format!("the new connection of pool {:?} ended before it could be checked out", self.name),
             )),
         }
     }

@@ -101,7 +101,7 @@ impl PoolBuilder {
         pool.max_waiting: usize;
         /// An idle connection is closed after that long; zero = never.
         pool.idle_timeout: Duration;
-        /// A connection is not lent again after that long (less up to a tenth, so that connections made together
+        /// A connection is not handed out again after that long (less up to a tenth, so that connections made together
         /// do not end together); zero = no limit.
         pool.max_lifetime: Duration;
         /// A connection is closed after that many checkouts; zero = no limit.

@@ -26,7 +26,7 @@ use crate::session::notifications::Notifications;
 use crate::session::owner::{BoxedClient, Owner};
 use crate::session::state::SessionState;
 
-/// A connection, lent to you until it is dropped or released.
+/// A connection, checked out to you until it is dropped or released.
 ///
 /// It dereferences to [`deadpool_postgres::ClientWrapper`], and through it to [`tokio_postgres::Client`]: queries,
 /// `transaction()`, COPY, pipelining and prepared statements work as they do there. (`GenericClient` of
@@ -122,7 +122,7 @@ impl Connection {
     }
 
     /// Asks the server to cancel what this checkout runs. Returns at once; the request goes its own way, and the
-    /// connection is not lent to anybody else before it has arrived. Running nothing, it does nothing. An
+    /// connection is not checked out to anybody else before it has arrived. Running nothing, it does nothing. An
     /// [exchange](Connection::exchange) that is asked for next waits until it has arrived; a request of
     /// `tokio-postgres` does not, and may be hit.
     ///
@@ -141,7 +141,7 @@ impl Connection {
     /// The notifications that arrive on this connection from now on, for the channels that it `LISTEN`s to. Who asks
     /// first also gets those that have arrived since the checkout began, the first 1,024 of them.
     ///
-    /// Before the connection is lent again, it listens to nothing. What a function has listened to that was called by a query,
+    /// Before the connection is handed out again, it listens to nothing. What a function has listened to that was called by a query,
     /// and that no notification has come from, is not seen: then the next holder may hear of it once.
     pub fn notifications(&self) -> Notifications {
         let notifications = self.session.listeners.add(self.id.generation());

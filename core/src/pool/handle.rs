@@ -13,7 +13,7 @@ use super::acquire::AcquireRequest;
 use super::connection::Connection;
 use super::shared::Shared;
 use super::transaction::OwnedTransaction;
-use crate::alert::{Events, StillOut, Subscription};
+use crate::alert::{Events, Subscription, UnreleasedCheckouts};
 use crate::config::{LeakPolicy, PoolOptions};
 use crate::detect::checkout::CheckoutLabels;
 use crate::detect::event::{CheckoutInfo, Event, EventKind};
@@ -239,7 +239,7 @@ impl Pool {
     /// meanwhile. If it was reported as leaked before, a log line adds the place.
     ///
     /// # Errors
-    /// `UnknownCheckout` if its connection is lent anew, or gone; `Forked`.
+    /// `UnknownCheckout` if its connection is checked out anew, or gone; `Forked`.
     pub fn locate(&self, id: CheckoutId, frames: &[HostFrame<'_>]) -> Result<Arc<Site>> {
         self.0.process.check(self.name())?;
         let site = self.detector().sites.intern_host(frames);
@@ -250,7 +250,7 @@ impl Pool {
         Ok(located.site)
     }
 
-    /// Where a checkout was acquired; `None` once its connection is lent anew, or gone.
+    /// Where a checkout was acquired; `None` once its connection is checked out anew, or gone.
     pub fn site_of(&self, id: CheckoutId) -> Option<Arc<Site>> {
         self.checkouts_if_ours(|detector| detector.site_of(id))
     }
@@ -425,7 +425,7 @@ impl Pool {
 
     /// For hosts: why a checkout that they do not hold (any more) is not theirs to use.
     pub fn missing(&self, id: CheckoutId) -> Error {
-        if self.detector().knew(id) {
+        if self.detector().has_issued(id) {
             let text = format!("checkout {id} of pool {:?} has ended already", self.name());
             Error::new(ErrorCode::AlreadyReleased, text)
         } else {
@@ -499,19 +499,19 @@ impl Pool {
     /// For the end of a test: an error, whose `Debug` is the report, if anything is still held.
     ///
     /// # Errors
-    /// [`StillOut`] with every checkout that has not ended.
+    /// [`UnreleasedCheckouts`] with every checkout that has not ended.
     ///
     /// ```no_run
     /// # fn f(pool: leakpool::Pool) {
     /// pool.assert_no_leaks().unwrap();
     /// # }
     /// ```
-    pub fn assert_no_leaks(&self) -> std::result::Result<(), StillOut> {
+    pub fn assert_no_leaks(&self) -> std::result::Result<(), UnreleasedCheckouts> {
         let checkouts = self.checkouts();
         if checkouts.is_empty() {
             return Ok(());
         }
-        Err(StillOut::new(monitor::report::report(&self.metrics(), &checkouts), checkouts))
+        Err(UnreleasedCheckouts::new(monitor::report::report(&self.metrics(), &checkouts), checkouts))
     }
 
     /// Inlined, so that the stack is walked from the acquire's own frame. In a forked child nothing is captured: the

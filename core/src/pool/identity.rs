@@ -1,5 +1,5 @@
 //! Whose client it is. A handle can be dereferenced mutably, as its users know it from deadpool, and so a client can be
-//! moved out of it, and another one in. What comes back by such a handle is lent again only if it is the session's own.
+//! moved out of it, and another one in. What comes back by such a handle is handed out again only if it is the session's own.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};

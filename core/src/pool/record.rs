@@ -19,9 +19,9 @@ pub(super) struct Conn<Pool> {
 /// `Pool` is what the pool's clones share, which this file does not know.
 pub(super) struct Record<Pool> {
     pub(super) pool: Weak<Pool>,
-    /// From when on it is not lent again; `u64::MAX` = never.
+    /// From when on it is not handed out again; `u64::MAX` = never.
     pub(super) expires_at: Nanos,
-    /// How often the pool had been drained when it was made: drained again, it is not lent any more.
+    /// How often the pool had been drained when it was made: drained again, it is not checked out any more.
     drains: u64,
     pub(super) idle_since: AtomicU64,
     /// Checkouts that `max_uses` still allows; `u64::MAX` = no limit.
@@ -52,7 +52,7 @@ impl<Pool> Record<Pool> {
         })
     }
 
-    /// Why this connection is not lent again.
+    /// Why this connection is not handed out again.
     pub(super) fn unusable_reason(
         &self,
         session: &SessionState,

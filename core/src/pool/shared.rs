@@ -98,7 +98,7 @@ impl<'a> Place<'a> {
         Place { pool, taken: true, connection: None }
     }
 
-    /// The connection in it, or an idle one. Those that may not be lent any more leave.
+    /// The connection in it, or an idle one. Those that may not be checked out any more leave.
     #[inline]
     pub(super) fn idle_connection(&mut self, now: Nanos) -> Option<Conn> {
         loop {
@@ -267,7 +267,7 @@ impl Shared {
         }
     }
 
-    /// A connection has come back and is clean: to be lent again, unless there is a reason against it.
+    /// A connection has come back and is clean: to be handed out again, unless there is a reason against it.
     pub(crate) fn take_back(&self, connection: Conn, now: Nanos) {
         match self.unusable_reason(&connection, now) {
             None => {
@@ -295,7 +295,7 @@ impl Shared {
         Record::new(self.me.clone(), expires_at, drains, self.options().max_uses, self.detector.now())
     }
 
-    /// Why a connection is not lent again.
+    /// Why a connection is not handed out again.
     fn unusable_reason(&self, connection: &Conn, now: Nanos) -> Option<RemoveReason> {
         connection.record.unusable_reason(&connection.session, self.drains.load(Ordering::Relaxed), now)
     }

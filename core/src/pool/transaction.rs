@@ -201,7 +201,7 @@ fn type_of(param: Param<'_>) -> Type {
 }
 
 /// A transaction that owns its connection: `COMMIT` or `ROLLBACK` returns it. Dropped without either, it is rolled
-/// back before the connection is lent again.
+/// back before the connection is handed out again.
 ///
 /// ```no_run
 /// # async fn f(pool: leakpool::Pool) -> leakpool::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How many are asked for and have not arrived; as long as any is, the connection is not lent again, or it would hit the
+/// How many are asked for and have not arrived; as long as any is, the connection is not handed out again, or it would hit the
 /// next holder's statement.
 #[derive(Debug, Default)]
 pub(crate) struct Cancels(AtomicU8);

@@ -3,7 +3,7 @@
 //! Everything that decides it is bits of one atomic word, so that whoever asks sees one moment: whether the connection's
 //! task has something to do (a request that was queued in the client is seen here before it is on the wire, because
 //! queueing it wakes the task), what the client has not flushed, messages that are half-written or half-read, what the
-//! server owes an answer to, and the transaction status. Release, driver, cancel and goodbye ask for [`Seen`]; what the
+//! server owes an answer to, and the transaction status. Release, driver, cancel and Terminate ask for [`Seen`]; what the
 //! closer has to cancel is read from it once the fence stands. The verdict has the part of it that it needs in the
 //! slot's stamps, published by the same hand in the same step (`wire.rs`).
 //!

@@ -183,7 +183,7 @@ impl Observer {
             status: session.traffic.transaction,
             requests,
         };
-        // What belongs to Close alone is no work, and neither is the goodbye.
+        // What belongs to Close alone is no work, and neither is the Terminate.
         let half = self.out.within().is_some_and(|tag| !matches!(tag, front::CLOSE | front::SYNC | STARTUP));
         let begun = half || session.batch.work;
         session.traffic.sending = half || session.unflushed;

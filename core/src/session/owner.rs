@@ -12,13 +12,13 @@ use crate::detect::event::RemoveReason;
 /// A client in its box, so that whoever holds it is small to move.
 pub(crate) type BoxedClient = Box<ClientWrapper>;
 
-/// Whoever lends a session: its pool. Called with no lock of the session held; it decides and enqueues, and waits for
+/// Whoever hands out a session: its pool. Called with no lock of the session held; it decides and enqueues, and waits for
 /// nothing.
 pub(crate) trait Owner<Session>: Send + Sync {
     /// What a return runs. `None`: there is nobody to give the session back to.
     fn reset(&self) -> Option<Reset>;
 
-    /// A return has settled: the session may be lent again.
+    /// A return has settled: the session may be handed out again.
     fn returned(self: Arc<Self>, session: &Arc<Session>, client: BoxedClient);
 
     /// A checkout, or its return, has ended together with its session: the place is free. Called once, by whoever won

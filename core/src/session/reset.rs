@@ -1,4 +1,4 @@
-//! What a return runs on a session before that is lent again, and what says that it listens to nothing any more.
+//! What a return runs on a session before that is handed out again, and what says that it listens to nothing any more.
 
 /// Ends every LISTEN.
 pub(crate) const UNLISTEN: &str = "UNLISTEN *";

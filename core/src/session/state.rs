@@ -37,7 +37,7 @@ use crate::process::Process;
 /// How a checkout stands to its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HolderState {
-    Held,
+    Active,
     /// Given back, and not settled yet: what is still waited for is sent and answered.
     Returning,
     /// The session is another's, or the pool's.
@@ -95,7 +95,7 @@ pub(crate) struct SessionState {
     let_go: Notify,
     /// A pooler stands between: nothing that is named would be there for the next batch.
     pub(crate) behind_pooler: AtomicBool,
-    /// A cancel was sent and may arrive at any time: the session is not lent again.
+    /// A cancel was sent and may arrive at any time: the session is not handed out again.
     pub(crate) doubtful_cancel: AtomicBool,
     /// The request whose turn it is, or that waits for it, has an asker who waits for its answer.
     pub(crate) awaited: AtomicBool,
@@ -232,7 +232,7 @@ impl SessionState {
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        // Whoever lends stores the slot's word and then looks here; the task's end stores this and then looks at the word.
+        // Whoever hands out stores the slot's word and then looks here; the task's end stores this and then looks at the word.
         // One of them sees the other only if neither look moves in front of its store.
         self.ended.load(Ordering::SeqCst)
     }
@@ -305,7 +305,7 @@ impl SessionState {
             return HolderState::Returned;
         }
         match word.state {
-            State::Held => HolderState::Held,
+            State::Held => HolderState::Active,
             State::Returning => HolderState::Returning,
             State::Free => HolderState::Returned,
             State::Ended => HolderState::Ended,
@@ -330,9 +330,9 @@ impl SessionState {
         loop {
             let word = self.slot.word();
             // Given back meanwhile with the statement still running: it is waited for, and no less to be cancelled.
-            let lent = matches!(word.state, State::Held | State::Returning);
+            let checked_out = matches!(word.state, State::Held | State::Returning);
             let working = matches!(self.traffic().activity(), Activity::Executing | Activity::Stalled);
-            if word.generation == checkout.generation() && lent && (first || working) {
+            if word.generation == checkout.generation() && checked_out && (first || working) {
                 let (pid, secret) = self.key();
                 if let Err(CancelFailed { sent: true, .. }) = cancel(&self.peer, pid, secret, &*lines).await {
                     // It may arrive at any time, and would hit whoever has the session then.
@@ -366,7 +366,7 @@ impl SessionState {
         };
         match client {
             Some(client) => self.owner.clone().returned(self, client),
-            // There is nothing to lend.
+            // There is nothing to hand out.
             None => {
                 self.owner.left(self, RemoveReason::Reset);
                 self.end_session();

@@ -43,14 +43,14 @@ pub(crate) struct Observed<S> {
     /// Behind a pooler: what tokio-postgres names is unnamed on its way.
     rewriter: Option<Rewriter>,
     fence: Option<Fence>,
-    goodbye: Goodbye,
+    termination: Termination,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goodbye {
+enum Termination {
     NotYet,
     Sending { sent: usize },
-    Said,
+    Sent,
 }
 
 const SHORT_READ: usize = 8 * 1024;
@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             to_client: BytesMut::new(),
             rewriter: None,
             fence: None,
-            goodbye: Goodbye::NotYet,
+            termination: Termination::NotYet,
         }
     }
 
@@ -149,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 }
                 let request = session.requests.lock().pop_front();
                 // Whoever asked may have gone before anything was sent; or has given the connection back and waits.
-                let asked = matches!(next, Some(HolderState::Held | HolderState::Returning));
+                let asked = matches!(next, Some(HolderState::Active | HolderState::Returning));
                 self.active =
                     request.filter(|request| asked && !request.replies.is_closed()).map(Active::new);
                 self.observer.session.in_front = self.active.as_ref().map_or(0, |active| active.in_front);
@@ -159,7 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
             let Some(active) = self.active.as_mut() else { return Ok(()) };
             let session = &self.observer.session.state;
             let awaited = match session.holder_state(active.generation) {
-                HolderState::Held | HolderState::Ended => true,
+                HolderState::Active | HolderState::Ended => true,
                 // The rest of a copy would come from somebody whose checkout is over.
                 HolderState::Returning => active.is_awaited() && !active.has_more(),
                 HolderState::Returned => false,
@@ -267,21 +267,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
         if self.observer.broken && self.to_client.is_empty() { Err(Malformed) } else { Ok(()) }
     }
 
-    /// Says goodbye: Terminate and the end of the stream. Only while nothing is in flight.
-    fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Says Terminate: Terminate and the end of the stream. Only while nothing is in flight.
+    fn poll_termination(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(inner) = self.inner.as_mut() else { return Poll::Ready(Ok(())) };
         loop {
-            match self.goodbye {
-                Goodbye::NotYet => self.goodbye = Goodbye::Sending { sent: 0 },
-                Goodbye::Sending { sent } if sent == TERMINATE.len() => {
+            match self.termination {
+                Termination::NotYet => self.termination = Termination::Sending { sent: 0 },
+                Termination::Sending { sent } if sent == TERMINATE.len() => {
                     ready!(Pin::new(&mut *inner).poll_shutdown(cx))?;
-                    self.goodbye = Goodbye::Said;
+                    self.termination = Termination::Sent;
                 }
-                Goodbye::Sending { sent } => {
+                Termination::Sending { sent } => {
                     let n = ready!(Pin::new(&mut *inner).poll_write(cx, &TERMINATE[sent..]))?;
-                    self.goodbye = Goodbye::Sending { sent: sent + n };
+                    self.termination = Termination::Sending { sent: sent + n };
                 }
-                Goodbye::Said => return Poll::Ready(Ok(())),
+                Termination::Sent => return Poll::Ready(Ok(())),
             }
         }
     }
@@ -373,7 +373,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Observed<S> {
             if this.observer.session.state.closing.load(Ordering::Acquire)
                 && this.observer.session.published.0.is_quiet()
             {
-                ready!(this.poll_goodbye(cx))?;
+                ready!(this.poll_termination(cx))?;
                 return Poll::Ready(Ok(()));
             }
             this.intact()?;

@@ -18,7 +18,7 @@ pub(super) type Reclaimer = Box<dyn FnOnce(&Revocation) + Send>;
 ///
 /// ```
 /// use leakpool::CheckOut;
-/// let loan = CheckOut::here().label("nightly import").expected(std::time::Duration::from_secs(600));
+/// let checkout = CheckOut::here().label("nightly import").expected(std::time::Duration::from_secs(600));
 /// ```
 #[must_use]
 pub struct CheckOut<'a> {

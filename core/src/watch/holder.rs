@@ -14,7 +14,7 @@ use crate::detect::event::{EventData, Revocation};
 use crate::detect::id::CheckoutId;
 
 /// One live or revoked checkout.
-pub(super) struct Holding {
+pub(super) struct WatchedCheckout {
     pub(super) slot: Arc<Slot>,
     watch: Weak<Watch>,
     /// Held while the slot is stamped: so nothing stamps a slot that has been given back.
@@ -23,34 +23,34 @@ pub(super) struct Holding {
 
 #[derive(Default)]
 struct Inner {
-    fate: Fate,
+    state: HolderState,
     reclaim: Option<Reclaimer>,
     used_late: bool,
 }
 
 /// Where a checkout stands, as far as its holder has been told.
 #[derive(Default)]
-enum Fate {
+enum HolderState {
     #[default]
-    Held,
+    Holds,
     /// Its holder gave it back after the detector took it, but before we were told so.
     GivenBackLate,
     Revoked(Arc<Revocation>),
     Ended,
 }
 
-impl fmt::Debug for Holding {
+impl fmt::Debug for WatchedCheckout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Holding").field("slot", &self.slot.index()).finish_non_exhaustive()
     }
 }
 
-impl Reclaim for Holding {
+impl Reclaim for WatchedCheckout {
     fn revoke(&self, revocation: Arc<Revocation>) {
         let (reclaim, late) = {
             let mut inner = self.inner.lock();
-            let late = matches!(inner.fate, Fate::GivenBackLate);
-            inner.fate = if late { Fate::Ended } else { Fate::Revoked(revocation.clone()) };
+            let late = matches!(inner.state, HolderState::GivenBackLate);
+            inner.state = if late { HolderState::Ended } else { HolderState::Revoked(revocation.clone()) };
             (inner.reclaim.take(), late)
         };
         let Some(watch) = self.watch.upgrade() else { return };
@@ -69,54 +69,62 @@ impl Reclaim for Holding {
 }
 
 /// Why a call about a checkout does not go through.
-pub(super) enum Late {
+pub(super) enum LateAction {
     /// It was taken away; true for the first time that this is told for a use.
     Revoked(Arc<Revocation>, bool),
-    /// It is being taken away this moment: `Holding::revoke` tells.
+    /// It is being taken away this moment: `WatchedCheckout::revoke` tells.
     Revoking,
     /// It has ended already.
     Ended,
 }
 
-impl Holding {
-    pub(super) fn new(slot: Arc<Slot>, watch: Weak<Watch>, reclaim: Option<Reclaimer>) -> Arc<Holding> {
-        Arc::new(Holding { slot, watch, inner: Mutex::new(Inner { reclaim, ..Inner::default() }) })
+impl WatchedCheckout {
+    pub(super) fn new(
+        slot: Arc<Slot>,
+        watch: Weak<Watch>,
+        reclaim: Option<Reclaimer>,
+    ) -> Arc<WatchedCheckout> {
+        Arc::new(WatchedCheckout { slot, watch, inner: Mutex::new(Inner { reclaim, ..Inner::default() }) })
     }
 
-    pub(super) fn touch(&self, touch: Touch<'_>, now: Nanos) -> Result<(), Late> {
+    pub(super) fn touch(&self, touch: Touch<'_>, now: Nanos) -> Result<(), LateAction> {
         let mut inner = self.inner.lock();
-        match &inner.fate {
-            Fate::Held => {
+        match &inner.state {
+            HolderState::Holds => {
                 stamp(&self.slot, touch, now);
                 Ok(())
             }
-            Fate::Revoked(revocation) => {
+            HolderState::Revoked(revocation) => {
                 let revocation = revocation.clone();
                 let first = !std::mem::replace(&mut inner.used_late, true);
-                Err(Late::Revoked(revocation, first))
+                Err(LateAction::Revoked(revocation, first))
             }
-            Fate::GivenBackLate | Fate::Ended => Err(Late::Ended),
+            HolderState::GivenBackLate | HolderState::Ended => Err(LateAction::Ended),
         }
     }
 
     /// The holder gave it back, and the registry has answered with `ended`.
-    pub(super) fn give_back(&self, id: CheckoutId, ended: Result<(), Word>) -> Result<(), Late> {
+    pub(super) fn give_back(&self, id: CheckoutId, ended: Result<(), Word>) -> Result<(), LateAction> {
         let mut inner = self.inner.lock();
-        let result = match (ended, &inner.fate) {
+        let result = match (ended, &inner.state) {
             (Ok(()), _) => {
-                inner.fate = Fate::Ended;
+                inner.state = HolderState::Ended;
                 Ok(())
             }
-            (Err(_), Fate::Revoked(revocation)) => {
+            (Err(_), HolderState::Revoked(revocation)) => {
                 let revocation = revocation.clone();
-                inner.fate = Fate::Ended;
-                Err(Late::Revoked(revocation, true))
+                inner.state = HolderState::Ended;
+                Err(LateAction::Revoked(revocation, true))
             }
-            (Err(word), Fate::Held) if word.state == State::Ended && word.generation == id.generation() => {
-                inner.fate = Fate::GivenBackLate;
-                Err(Late::Revoking)
+            (Err(word), HolderState::Holds)
+                if word.state == State::Ended && word.generation == id.generation() =>
+            {
+                inner.state = HolderState::GivenBackLate;
+                Err(LateAction::Revoking)
             }
-            (Err(_), Fate::Held | Fate::GivenBackLate | Fate::Ended) => Err(Late::Ended),
+            (Err(_), HolderState::Holds | HolderState::GivenBackLate | HolderState::Ended) => {
+                Err(LateAction::Ended)
+            }
         };
         // What the callback has captured is dropped with no lock held. `revoke` takes its own.
         let unused = if result.is_ok() { inner.reclaim.take() } else { None };
@@ -126,11 +134,11 @@ impl Holding {
     }
 
     /// Why it is not live.
-    pub(super) fn why_not(&self) -> Late {
-        match &self.inner.lock().fate {
-            Fate::Revoked(revocation) => Late::Revoked(revocation.clone(), false),
-            Fate::Held => Late::Revoking,
-            Fate::GivenBackLate | Fate::Ended => Late::Ended,
+    pub(super) fn why_not(&self) -> LateAction {
+        match &self.inner.lock().state {
+            HolderState::Revoked(revocation) => LateAction::Revoked(revocation.clone(), false),
+            HolderState::Holds => LateAction::Revoking,
+            HolderState::GivenBackLate | HolderState::Ended => LateAction::Ended,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::TransactionStatus;
 use crate::clock::ManualClock;
 use crate::detect::event::Event;
-use crate::detect::sweeper::Swept;
+use crate::detect::sweeper::Sweepable;
 use crate::detect::verdict::{Suspicion, Verdict};
 
 mod races;
@@ -48,7 +48,7 @@ fn next(events: &Events) -> Event {
 }
 
 /// True once nothing that is due now is left to be judged.
-fn swept(detector: &LeakDetector) -> bool {
+fn sweepable(detector: &LeakDetector) -> bool {
     let now = detector.0.detector.now();
     detector.0.detector.sweep(now);
     detector.0.detector.sweep(now).is_none_or(|next| next > now)
@@ -152,7 +152,7 @@ fn a_forced_release_reclaims_and_late_comers_learn_why() {
     balanced(&detector, 0);
     assert_eq!(detector.status().leaked_now, 0);
 
-    // The place is lent again; the late one must not touch the new holder's checkout.
+    // The place is handed out again; the late one must not touch the new holder's checkout.
     let other = detector.check_out(CheckOut::here()).unwrap();
     for n in 0..2 {
         let error = detector.touch(id, Touch::Executing(Some("SELECT 'late'"))).unwrap_err();
@@ -236,7 +236,7 @@ fn a_listening_session_is_told_but_not_taken() {
     clock.advance(seconds(30));
     assert_eq!(next(&events).kind(), EventKind::Leak);
     clock.advance(seconds(3000));
-    until(|| told(&detector, &events).is_empty() && swept(&detector));
+    until(|| told(&detector, &events).is_empty() && sweepable(&detector));
     assert!(detector.checkouts()[0].listening);
     detector.touch(id, Touch::Executing(Some("UNLISTEN *"))).unwrap();
     detector.touch(id, Touch::Idle(TransactionStatus::Idle)).unwrap();

@@ -23,7 +23,7 @@ async fn is_alone(pool: &Pool, left: Connection) {
     let mine = pid(&left).await;
     for _ in 0..3 {
         let next = pool.acquire().await.unwrap();
-        let theirs = pid(&next).await.expect("what is lent is usable");
+        let theirs = pid(&next).await.expect("what is checked out is usable");
         assert_eq!(next.backend_pid(), Some(theirs as u32), "its handle tells of another session");
         assert_ne!(mine, Some(theirs), "two callers hold one session");
         next.batch_execute("BEGIN").await.unwrap();

@@ -107,7 +107,7 @@ async fn a_half_written_exchange_is_in_flight() {
     pool.close().await.unwrap();
 }
 
-/// Short messages on a slow link, cut off where it happens to be: whatever is lent is settled.
+/// Short messages on a slow link, cut off where it happens to be: whatever is checked out is settled.
 #[tokio::test]
 async fn what_is_given_up_at_any_moment_is_in_flight() {
     let watcher = observer().await;
@@ -258,7 +258,7 @@ async fn a_copy_that_failed_is_in_flight_until_its_sync() {
     let next = pool.acquire().await.unwrap();
     next.batch_execute("SELECT 1").await.unwrap();
     drop(next);
-    // With its sink gone, the Sync comes, and the session is lent again.
+    // With its sink gone, the Sync comes, and the session is handed out again.
     let held = pool.acquire().await.unwrap();
     let pid = held.backend_pid();
     let sink = held.copy_in::<_, bytes::Bytes>("COPY copied_badly FROM STDIN").await.unwrap();
@@ -272,7 +272,7 @@ async fn a_copy_that_failed_is_in_flight_until_its_sync() {
     pool.close().await.unwrap();
 }
 
-/// A server that does not hear the goodbye of a session does not keep it open: a goodbye has a limit.
+/// A server that does not hear the Terminate of a session does not keep it open: a Terminate has a limit.
 #[tokio::test]
 async fn a_goodbye_that_is_not_heard_has_a_limit() {
     let watcher = observer().await;

@@ -34,7 +34,7 @@ async fn a_line_that_is_told_later_counts_from_then_on() {
 
     let (id, session) = (held.id(), held.session());
     held.release();
-    assert_eq!(pool.site_of(id).unwrap().place(), site.place(), "until the connection is lent anew");
+    assert_eq!(pool.site_of(id).unwrap().place(), site.place(), "until the connection is checked out anew");
     let next = pool.try_acquire_site(SiteId::LATER, AcquireOptions::new()).unwrap();
     assert!(session.is_of(&next) && !session.has_ended());
     assert!(pool.site_of(id).is_none());

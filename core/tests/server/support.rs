@@ -74,7 +74,7 @@ pub fn expect_event(events: &Events, kind: EventKind) -> impl Future<Output = Ev
     }
 }
 
-/// As many connections as the pool may have can be lent at once, and not one more. The pool must be quiet.
+/// As many connections as the pool may have can be checked out at once, and not one more. The pool must be quiet.
 pub async fn at_full_capacity(pool: &Pool) {
     let max_size = pool.options().max_size;
     let mut all = Vec::new();

@@ -7,7 +7,7 @@ use super::*;
 use crate::detect::facts::{Activity, TransactionStatus};
 use crate::error::ErrorCode;
 
-fn lend(slot: &Slot, now: Nanos) -> CheckoutId {
+fn check_out(slot: &Slot, now: Nanos) -> CheckoutId {
     slot.check_out(now, SiteId::from_index(0), now, CheckoutLabels::default())
 }
 
@@ -75,7 +75,7 @@ fn the_traffic_word_keeps_every_part_and_tells_the_activity() {
 fn one_of_many_ends_it_and_one_of_many_says_it() {
     let slot = Slot::new(0);
     for round in 1..500 {
-        let id = lend(&slot, round);
+        let id = check_out(&slot, round);
         let (ended, said) = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             for to in [State::Free, State::Ended, State::Returning] {
@@ -100,10 +100,10 @@ fn one_of_many_ends_it_and_one_of_many_says_it() {
 #[test]
 fn an_ended_generation_can_be_neither_ended_nor_flagged_by_its_old_id() {
     let slot = Slot::new(0);
-    let old = lend(&slot, 1);
+    let old = check_out(&slot, 1);
     slot.end_holding(old.generation(), State::Free, 2).unwrap();
     assert_eq!(slot.next_id().generation(), old.generation() + 1);
-    let new = lend(&slot, 3);
+    let new = check_out(&slot, 3);
     assert_eq!(slot.end_holding(old.generation(), State::Ended, 4).unwrap_err().generation, new.generation());
     assert!(!slot.flag(old.generation(), Flags::LEAK));
     assert_eq!(slot.end_returning(new.generation(), State::Free).unwrap_err().state, State::Held);
@@ -118,7 +118,7 @@ fn facts_are_all_of_one_checkout() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for _ in 0..300_000 {
-                let id = lend(&slot, (slot.word().generation + 1) * 10);
+                let id = check_out(&slot, (slot.word().generation + 1) * 10);
                 let _ = slot.end_holding(id.generation(), State::Free, 0);
             }
             stop.store(true, Ordering::SeqCst);
@@ -136,11 +136,11 @@ fn facts_are_all_of_one_checkout() {
 fn a_statement_belongs_to_the_checkout_that_sent_it() {
     let slot = Slot::new(0);
     // A clock may show the same time twice.
-    let first = lend(&slot, 7);
+    let first = check_out(&slot, 7);
     slot.stamps.set_sql(Some("of the first".into()), 7);
     assert_eq!(slot.stamps.sql_of(first.generation()), Some(("of the first".into(), 7)));
     slot.end_holding(first.generation(), State::Free, 7).unwrap();
-    let second = lend(&slot, 7);
+    let second = check_out(&slot, 7);
     assert_eq!(slot.stamps.sql_of(second.generation()), None, "it is somebody else's");
     slot.stamps.set_sql(Some("of the second".into()), 7);
     assert_eq!(slot.stamps.sql_of(first.generation()), None);
@@ -152,7 +152,7 @@ fn a_statement_belongs_to_the_checkout_that_sent_it() {
 #[test]
 fn a_text_is_never_seen_with_the_time_of_another() {
     let slot = Slot::new(0);
-    let id = lend(&slot, 0);
+    let id = check_out(&slot, 0);
     let texts: Vec<Arc<str>> = (0..64_u64).map(|at| at.to_string().into()).collect();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -41,10 +41,10 @@ fn each_checkout_ends_once_however_many_end_it() {
                     start.wait();
                     for i in 0..EACH {
                         let reclaimed = reclaimed.clone();
-                        let loan = CheckOut::here().on_reclaim(move |_| {
+                        let checkout = CheckOut::here().on_reclaim(move |_| {
                             reclaimed.fetch_add(1, Ordering::SeqCst);
                         });
-                        let id = detector.check_out(loan).unwrap();
+                        let id = detector.check_out(checkout).unwrap();
                         // Another thread takes it away while this one uses it and gives it back.
                         thread::scope(|pair| {
                             if (i + n) % 4 == 0 {
@@ -86,16 +86,16 @@ fn a_release_in_the_middle_of_a_revoke_is_late_and_told_once() {
     let (detector, _clock, events) = watched(LeakPolicy::default());
     let (tell, reclaimed) = mpsc::channel();
     let id = detector.check_out(CheckOut::here().on_reclaim(move |_| tell.send(()).unwrap())).unwrap();
-    let holding = detector.0.find(id).unwrap();
-    holding.slot.end_holding(id.generation(), State::Ended, detector.0.detector.now()).unwrap();
+    let checkout = detector.0.find(id).unwrap();
+    checkout.slot.end_holding(id.generation(), State::Ended, detector.0.detector.now()).unwrap();
     assert_eq!(detector.check_in(id).unwrap_err().code(), ErrorCode::ForceReleased);
     assert_eq!(detector.check_in(id).unwrap_err().code(), ErrorCode::AlreadyReleased);
     assert!(told(&detector, &events).is_empty(), "nobody knows why yet");
-    let site = detector.0.detector.sites.get(holding.slot.site());
+    let site = detector.0.detector.sites.get(checkout.slot.site());
     let at = std::time::SystemTime::now();
     let reason = RevokeReason::Manual;
     let (held, idle_for, pool) = (Duration::ZERO, None, "orders".into());
-    holding.revoke(Arc::new(Revocation {
+    checkout.revoke(Arc::new(Revocation {
         checkout: id,
         pool,
         at,
@@ -131,7 +131,7 @@ fn only_so_many_revoked_checkouts_are_remembered() {
 #[test]
 fn a_listing_never_shows_one_checkout_with_the_site_of_another() {
     let (detector, _clock, _events) = watched(LeakPolicy::default());
-    let lend = |n: u32| {
+    let check_out = |n: u32| {
         let frames = [HostFrame::new("a.py", n, "f")];
         detector.check_out(CheckOut::with_frames(&frames).label(n.to_string())).unwrap()
     };
@@ -139,7 +139,7 @@ fn a_listing_never_shows_one_checkout_with_the_site_of_another() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for n in 0..60_000 {
-                let id = lend(n % 7);
+                let id = check_out(n % 7);
                 assert_eq!(id.slot(), 0);
                 detector.check_in(id).unwrap();
             }

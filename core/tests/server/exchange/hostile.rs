@@ -204,7 +204,8 @@ async fn a_status_that_nobody_knows_is_an_error_and_never_a_clean_one() {
             let e = within(say(held.exchange(), "SELECT 1")).await.unwrap_err();
             assert_eq!(e.code(), ErrorCode::ConnectionLost, "{e}");
             drop(held);
-            eventually("it is not lent again", || pool.status().idle + pool.status().returning == 0).await;
+            eventually("it is not handed out again", || pool.status().idle + pool.status().returning == 0)
+                .await;
         }
     }
 }

@@ -216,7 +216,7 @@ async fn a_force_release_ends_an_exchange() {
         }
         check(say(held.exchange(), "SELECT 1").await.unwrap_err());
         check(ask(held.exchange(), "SELECT 1").await.unwrap_err());
-        // tokio-postgres gets its tombstone on the same connection.
+        // tokio-postgres gets its fence on the same connection.
         let e = held.batch_execute("SELECT 1").await.unwrap_err();
         assert_eq!(e.code().map(|c| c.code()), Some(leakpool::FORCE_RELEASED), "{during}: {e}");
         session_gone(&watcher, pid).await;

@@ -5,7 +5,7 @@
 const errors = require('./errors')
 
 /** @typedef {import('./pool').ThePool} Pool */
-/** @typedef {import('./client').LentClient} Client */
+/** @typedef {import('./client').CheckedOutClient} Client */
 
 /**
  * The options as `pool.options` shows them, with pg's defaults.

@@ -1,5 +1,5 @@
 //! The wake-up of a JavaScript thread: a thread-safe function that carries nothing. Any thread rings; the thread's event
-//! loop then calls back once, however often it was rung. Referenced (keeps the process alive) only while asked to.
+//! loop then calls back once, however often it was woken. Referenced (keeps the process alive) only while asked to.
 //!
 //! `napi`'s own wrapper knows no references that come and go, which is why this speaks to Node-API itself.
 
@@ -10,9 +10,9 @@ use napi::bindgen_prelude::*;
 use napi::{JsValue, check_status, sys};
 use parking_lot::Mutex;
 
-/// What the loop does when the bell was rung. The second argument is the JavaScript function given to [`Bell::new`].
-pub(crate) trait Rung {
-    fn rung(&self, env: Env, call: sys::napi_value);
+/// What the loop does when the waker was woken. The second argument is the JavaScript function given to [`LoopWaker::new`].
+pub(crate) trait Woken {
+    fn woken(&self, env: Env, call: sys::napi_value);
 }
 
 struct Handle(sys::napi_threadsafe_function);
@@ -21,18 +21,18 @@ struct Handle(sys::napi_threadsafe_function);
 unsafe impl Send for Handle {}
 
 /// Lock protocol: the handle's lock is a leaf, held for one call into Node-API that runs no JavaScript.
-pub(crate) struct Bell {
-    /// `None` once the thread's environment goes away: from then on a ring reaches nobody.
+pub(crate) struct LoopWaker {
+    /// `None` once the thread's environment goes away: from then on a wake reaches nobody.
     handle: Mutex<Option<Handle>>,
 }
 
-impl Bell {
-    /// A bell for this thread's loop, unreferenced. `target` is called with `call` on the loop's own thread.
-    pub(crate) fn new<T: Rung + 'static>(
+impl LoopWaker {
+    /// A waker for this thread's loop, unreferenced. `target` is called with `call` on the loop's own thread.
+    pub(crate) fn new<T: Woken + 'static>(
         env: Env,
         call: &Function<'_>,
         target: std::rc::Weak<T>,
-    ) -> Result<Bell> {
+    ) -> Result<LoopWaker> {
         const NAME: &CStr = c"leakpool";
         let mut name = ptr::null_mut();
         // SAFETY: a valid environment and a text with its length.
@@ -67,18 +67,18 @@ impl Bell {
             drop(unsafe { Box::from_raw(context) });
             check_status!(status)?;
         }
-        let bell = Bell { handle: Mutex::new(Some(Handle(handle))) };
-        bell.keep_alive(env, false);
-        Ok(bell)
+        let waker = LoopWaker { handle: Mutex::new(Some(Handle(handle))) };
+        waker.keep_alive(env, false);
+        Ok(waker)
     }
 
-    /// A bell that nobody hears.
-    pub(crate) fn silent() -> Bell {
-        Bell { handle: Mutex::new(None) }
+    /// A waker that nobody hears.
+    pub(crate) fn silent() -> LoopWaker {
+        LoopWaker { handle: Mutex::new(None) }
     }
 
     /// Makes the loop call back soon. Does nothing once the loop has gone.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake(&self) {
         let mut handle = self.handle.lock();
         let Some(Handle(raw)) = *handle else { return };
         // SAFETY: the handle is there, so it has not been released.
@@ -95,7 +95,7 @@ impl Bell {
         }
     }
 
-    /// Whether the bell keeps the process alive. Only on the loop's own thread.
+    /// Whether the waker keeps the process alive. Only on the loop's own thread.
     pub(crate) fn keep_alive(&self, env: Env, keep: bool) {
         let handle = self.handle.lock();
         let Some(Handle(raw)) = *handle else { return };
@@ -118,7 +118,7 @@ impl Bell {
     }
 }
 
-unsafe extern "C" fn called<T: Rung>(
+unsafe extern "C" fn called<T: Woken>(
     env: sys::napi_env,
     call: sys::napi_value,
     context: *mut c_void,
@@ -131,8 +131,8 @@ unsafe extern "C" fn called<T: Rung>(
     let target = unsafe { &*context.cast::<std::rc::Weak<T>>() };
     if let Some(target) = target.upgrade() {
         // A panic must not pass into Node.
-        let rung = std::panic::AssertUnwindSafe(|| target.rung(Env::from_raw(env), call));
-        if std::panic::catch_unwind(rung).is_err() {
+        let woken = std::panic::AssertUnwindSafe(|| target.woken(Env::from_raw(env), call));
+        if std::panic::catch_unwind(woken).is_err() {
             tracing::error!(target: "leakpool", "leakpool panicked while it handed answers over; this is a bug, please report it");
         }
     }

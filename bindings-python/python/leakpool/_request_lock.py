@@ -30,7 +30,7 @@ def finish(work: Coroutine[Any, Any, _T]) -> _T:
     raise RuntimeError("a blocking call was about to suspend: this is a bug of leakpool")
 
 
-class Turn:
+class RequestLock:
     """One request at a time on a connection: other threads wait; the same thread, waiting for itself, gets an error."""
 
     __slots__ = ("_holder", "_lock", "_what")
@@ -71,7 +71,7 @@ class Turn:
         self._lock.release()
 
 
-class AsyncTurn:
+class AsyncRequestLock:
     """The same for tasks."""
 
     __slots__ = ("_holder", "_lock", "_what")

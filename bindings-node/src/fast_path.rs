@@ -104,23 +104,23 @@ fn number(env: sys::napi_env, number: i32) -> sys::napi_value {
     value
 }
 
-/// `tryAcquire(later)`: the member that is lent now, or -1.
+/// `tryAcquire(later)`: the slot that is checked out now, or -1.
 unsafe extern "C" fn try_acquire(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: this is such a callback.
     let Some((pool, [later])) = (unsafe { called::<1>(env, info) }) else { return number(env, -1) };
     // SAFETY: an argument of this call.
     let later = unsafe { flag(env, later) };
-    let member = catch_unwind(AssertUnwindSafe(|| pool.try_acquire(Env::from_raw(env), later)));
-    number(env, member.unwrap_or(-1))
+    let slot = catch_unwind(AssertUnwindSafe(|| pool.try_acquire(Env::from_raw(env), later)));
+    number(env, slot.unwrap_or(-1))
 }
 
-/// `release(member, broken)`: 0, 1 or 2.
+/// `release(slot, broken)`: 0, 1 or 2.
 unsafe extern "C" fn release(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
     // SAFETY: this is such a callback.
-    let Some((pool, [member, broken])) = (unsafe { called::<2>(env, info) }) else { return number(env, 2) };
+    let Some((pool, [slot, broken])) = (unsafe { called::<2>(env, info) }) else { return number(env, 2) };
     let mut index = u32::MAX;
-    // SAFETY: an argument of this call; what is no number leaves a member that does not exist.
-    unsafe { sys::napi_get_value_uint32(env, member, &raw mut index) };
+    // SAFETY: an argument of this call; what is no number leaves a slot that does not exist.
+    unsafe { sys::napi_get_value_uint32(env, slot, &raw mut index) };
     // SAFETY: an argument of this call.
     let broken = unsafe { flag(env, broken) };
     let released = catch_unwind(AssertUnwindSafe(|| pool.release(Env::from_raw(env), index, broken)));

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use leakpool::{Event, EventKind};
 use parking_lot::Mutex;
 
-use crate::bell::Bell;
+use crate::loop_waker::LoopWaker;
 
 /// How many events wait for a JavaScript thread that is busy; later ones are lost, and counted.
 const MOST: usize = 4096;
 
 /// What JavaScript is told. Connections come and go in its own hands (`connect`, `acquire`, `release`), so it tells
 /// those itself.
-pub(crate) const TOLD: &[EventKind] = &[
+pub(crate) const REPORTED: &[EventKind] = &[
     EventKind::Remove,
     EventKind::Error,
     EventKind::Leak,
@@ -29,15 +29,15 @@ pub(crate) const TOLD: &[EventKind] = &[
 ];
 
 /// Lock protocol: a leaf, held for a push or a swap.
-pub(crate) struct Mail {
+pub(crate) struct EventQueue {
     events: Mutex<Vec<Event>>,
     lost: AtomicU64,
-    bell: Arc<Bell>,
+    waker: Arc<LoopWaker>,
 }
 
-impl Mail {
-    pub(crate) fn new(bell: Arc<Bell>) -> Arc<Mail> {
-        Arc::new(Mail { events: Mutex::default(), lost: AtomicU64::new(0), bell })
+impl EventQueue {
+    pub(crate) fn new(waker: Arc<LoopWaker>) -> Arc<EventQueue> {
+        Arc::new(EventQueue { events: Mutex::default(), lost: AtomicU64::new(0), waker })
     }
 
     /// Takes an event, on any thread.
@@ -52,7 +52,7 @@ impl Mail {
             events.len() == 1
         };
         if first {
-            self.bell.ring();
+            self.waker.wake();
         }
     }
 
@@ -70,7 +70,7 @@ impl Mail {
     }
 }
 
-impl std::fmt::Debug for Mail {
+impl std::fmt::Debug for EventQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mail").field("lost", &self.lost()).finish_non_exhaustive()
     }

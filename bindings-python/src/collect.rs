@@ -29,7 +29,7 @@ impl Gathered {
 }
 
 /// All results, or the error; and the notices that came without a result.
-pub(crate) async fn gather(
+pub(crate) async fn collect(
     connection: &Connection,
     answers: &mut Answers,
 ) -> (Result<Vec<Gathered>>, Vec<Notice>) {
