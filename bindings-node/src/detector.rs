@@ -13,7 +13,7 @@ use napi_derive::napi;
 use crate::clock::JsManualClock;
 use crate::error;
 use crate::event_loop::JsEventLoop;
-use crate::event_queue::{self, EventQueue};
+use crate::event_loop::event_queue::{self, EventQueue};
 use crate::info;
 use crate::options::{self, Given};
 
@@ -59,7 +59,7 @@ impl JsDetector {
         let queue = event_queue.clone();
         let subscription =
             RefCell::new(Some(detector.subscribe(event_queue::REPORTED, move |event| queue.put(event))));
-        home.0.add_mail(number, &event_queue);
+        home.0.add_event_queue(number, &event_queue);
         Ok(JsDetector { detector, event_queue, subscription })
     }
 

@@ -1,6 +1,9 @@
 //! One JavaScript thread: the futures that it polls, what they have finished, and whether the process has to stay alive
 //! for them.
 
+pub(crate) mod event_queue;
+pub(crate) mod loop_waker;
+
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::{self, Arc};
@@ -13,9 +16,8 @@ use napi_derive::napi;
 use tokio_postgres::Notification;
 
 use crate::error;
-use crate::event_queue::EventQueue;
-use crate::loop_waker::{LoopWaker, Woken};
-use crate::pool::{Acquired, PoolState};
+use crate::event_loop::event_queue::EventQueue;
+use crate::event_loop::loop_waker::{LoopWaker, Woken};
 use crate::rows::{Batch, Delivered};
 
 /// Something that JavaScript waits for has ended.
@@ -31,8 +33,15 @@ pub(crate) enum Completion {
     Answered(Delivered),
     /// A part of an answer: its ticket is not settled yet.
     Part(Delivered),
-    Acquired(Acquired),
+    /// Something that is only handed to JavaScript when it is there to take it: the number by which it goes.
+    Acquired(Box<dyn FnOnce(Env) -> u32>),
     Json(String),
+}
+
+/// Whatever lives on a thread of JavaScript and has to end with it.
+pub(crate) trait Abandon {
+    /// The thread's environment goes away: nobody will release anything, nor ask for anything.
+    fn abandon(&self);
 }
 
 /// Something that a pool's JavaScript object is told without having asked.
@@ -52,7 +61,7 @@ pub(crate) struct EventLoop {
     finished: RefCell<Vec<Finished>>,
     /// With the numbers of their pools.
     server_messages: RefCell<Vec<(u32, ServerMessage)>>,
-    pools: RefCell<Vec<Weak<PoolState>>>,
+    owners: RefCell<Vec<Weak<dyn Abandon>>>,
     /// Of pools and detectors, with their numbers.
     event_queues: RefCell<Vec<(u32, sync::Weak<EventQueue>)>>,
     /// The answers that are being handed over.
@@ -101,17 +110,15 @@ impl EventLoop {
         &self.waker
     }
 
-    /// Looks after a pool's mail, and after the pool itself when the environment goes away.
-    pub(crate) fn add_pool(&self, pool: &Rc<PoolState>) {
-        let mut pools = self.pools.borrow_mut();
-        pools.retain(|pool| pool.strong_count() > 0);
-        pools.push(Rc::downgrade(pool));
-        drop(pools);
-        self.add_mail(pool.number, &pool.event_queue);
+    /// Looks after something until the environment goes away.
+    pub(crate) fn add_owner(&self, owner: Weak<dyn Abandon>) {
+        let mut owners = self.owners.borrow_mut();
+        owners.retain(|owner| owner.strong_count() > 0);
+        owners.push(owner);
     }
 
-    /// Looks after a mailbox.
-    pub(crate) fn add_mail(&self, number: u32, event_queue: &Arc<EventQueue>) {
+    /// Announces what comes into a queue, under the number of its pool or detector.
+    pub(crate) fn add_event_queue(&self, number: u32, event_queue: &Arc<EventQueue>) {
         let mut event_queues = self.event_queues.borrow_mut();
         event_queues.retain(|(_, event_queue)| event_queue.strong_count() > 0);
         event_queues.push((number, Arc::downgrade(event_queue)));
@@ -141,9 +148,9 @@ impl EventLoop {
         drop(tasks);
         let finished = self.finished.take();
         drop(finished);
-        let pools = self.pools.take();
-        for pool in pools.iter().filter_map(Weak::upgrade) {
-            pool.abandon();
+        let owners = self.owners.take();
+        for owner in owners.iter().filter_map(Weak::upgrade) {
+            owner.abandon();
         }
     }
 
@@ -210,7 +217,7 @@ impl EventLoop {
                         Completion::Answered(delivered) | Completion::Part(delivered) => {
                             self.batch.put(&env, delivered)?.to_unknown()
                         }
-                        Completion::Acquired(checked_out) => checked_out.hand_out(env).into_unknown(&env)?,
+                        Completion::Acquired(hand_out) => hand_out(env).into_unknown(&env)?,
                         Completion::Json(text) => text.into_unknown(&env)?,
                     };
                     put(ticket, if open { false.into_unknown(&env)? } else { null()? }, value)?;
@@ -274,7 +281,7 @@ impl JsEventLoop {
                 waker,
                 finished: RefCell::default(),
                 server_messages: RefCell::default(),
-                pools: RefCell::default(),
+                owners: RefCell::default(),
                 event_queues: RefCell::default(),
                 batch: Batch::default(),
                 announced: Cell::new(false),

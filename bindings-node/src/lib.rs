@@ -1,7 +1,7 @@
 //! The Node addon: what `lib/*.js` cannot do itself. It translates; the core decides. Declarations only.
 //!
 //! One thread of JavaScript has one `event_loop::EventLoop`; everything here runs on that thread, but for the waker
-//! (`waker`), which any thread may wake, and the mailbox of events. `native.d.ts` is the contract with `lib/`.
+//! (`event_loop/loop_waker.rs`), which any thread may wake, and the queue of events. `native.d.ts` is the contract with `lib/`.
 
 // In a build for tests nothing is registered with Node, so nobody calls the exported functions.
 #![cfg_attr(test, allow(dead_code))]
@@ -10,18 +10,10 @@ mod clock;
 mod detector;
 mod error;
 mod event_loop;
-mod event_queue;
-mod fast_path;
 mod frames;
 mod info;
 mod log;
-mod loop_waker;
 mod options;
-mod pack;
-mod params;
 mod pool;
-mod pool_info;
-mod query;
 mod rows;
-mod session_slots;
 mod testing;

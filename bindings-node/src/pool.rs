@@ -1,179 +1,38 @@
-//! A pool as JavaScript has it: acquire, release, submit, close. What is only looked at is in `pool_info.rs`.
+//! A pool as JavaScript has it: acquire, release, submit, close. What is only looked at is in `pool/introspection.rs`.
+
+mod fast_path;
+mod params;
+mod query;
+mod session_slots;
+mod state;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
-use leakpool::host::{SharedCheckout, TaskId};
-use leakpool::{
-    AcquireOptions, ChangingPassword, CheckoutId, Connection, Error, ErrorCode, EventData, Pool, Secret,
-    SiteId, Subscription,
-};
+use leakpool::{AcquireOptions, ChangingPassword, CheckoutId, Error, ErrorCode, Pool, Secret};
 use napi::bindgen_prelude::*;
 use napi_derive::napi;
 
+use self::query::Asked;
+use self::state::{PoolState, site};
 use crate::clock::JsManualClock;
 use crate::error;
-use crate::event_loop::{Completion, EventLoop, Finished, JsEventLoop, ServerMessage};
-use crate::event_queue::{self, EventQueue};
-use crate::fast_path;
+use crate::event_loop::event_queue::{self, EventQueue};
+use crate::event_loop::{Abandon, Completion, JsEventLoop, ServerMessage};
 use crate::info;
 use crate::options::{self, Given};
-use crate::params;
-use crate::query::{self, Asked};
-use crate::session_slots::SessionSlots;
-
-/// One pool of one thread of JavaScript.
-pub(crate) struct PoolState {
-    pub(crate) pool: Pool,
-    /// Where it connects to, as JSON.
-    pub(crate) target: String,
-    /// What JavaScript calls it when it is told something.
-    pub(crate) number: u32,
-    home: Rc<EventLoop>,
-    pub(crate) slots: RefCell<SessionSlots>,
-    /// Acquires that wait, by their tickets.
-    acquires: RefCell<HashMap<u32, TaskId>>,
-    pub(crate) event_queue: Arc<EventQueue>,
-    password: ChangingPassword,
-    /// `None` once the thread's environment goes away.
-    subscription: RefCell<Option<Subscription>>,
-}
-
-/// A connection on its way to JavaScript.
-pub(crate) struct Acquired {
-    pool: Rc<PoolState>,
-    connection: Connection,
-}
-
-impl Acquired {
-    /// Its slot's number. From here on JavaScript releases it.
-    pub(crate) fn hand_out(self, env: Env) -> u32 {
-        self.pool.check_out(env, self.connection)
-    }
-}
-
-impl PoolState {
-    fn check_out(&self, env: Env, connection: Connection) -> u32 {
-        self.home.hold(env);
-        self.slots.borrow_mut().put(connection)
-    }
-
-    /// It keeps the process alive no longer.
-    fn let_go(&self, env: Env, slot: u32) {
-        let held = match self.slots.borrow_mut().get_mut(slot) {
-            Some(slot) => std::mem::take(&mut slot.holds),
-            None => false,
-        };
-        if held {
-            self.home.let_go(env);
-        }
-    }
-
-    fn finish(&self, ticket: u32, held: bool, outcome: leakpool::Result<Completion>) {
-        self.home.finish(Finished { ticket, held, outcome });
-    }
-
-    /// What a slot has checked out now, for a call on it.
-    fn checkout(&self, slot: u32) -> Option<Arc<SharedCheckout>> {
-        self.slots.borrow().get(slot)?.checkout.clone()
-    }
-
-    /// An idle connection: its slot's number, or -1. `later`: its line is told by `locate`.
-    pub(crate) fn try_acquire(&self, env: Env, later: bool) -> i32 {
-        match self.pool.try_acquire_site(site(later), AcquireOptions::new()) {
-            Ok(connection) => self.check_out(env, connection) as i32,
-            Err(_) => -1,
-        }
-    }
-
-    /// Gives a connection back, or ends its session. 0: it was the holder's until now; 1: it had been taken back
-    /// before; 2: there was nothing to release.
-    pub(crate) fn release(&self, env: Env, slot: u32, broken: bool) -> i32 {
-        let (checkout, running, held) = match self.slots.borrow_mut().get_mut(slot) {
-            Some(slot) => {
-                if let Some(listener) = slot.listener.take() {
-                    self.home.cancel(listener);
-                }
-                (slot.checkout.take(), slot.running.take(), std::mem::take(&mut slot.holds))
-            }
-            None => return 2,
-        };
-        if held {
-            self.home.let_go(env);
-        }
-        let Some(checkout) = checkout else { return 2 };
-        // JavaScript waits for what runs before it releases, unless it wants the session to end.
-        if let Some((task, ticket)) = running {
-            self.home.cancel(task);
-            let e = Error::new(ErrorCode::ConnectionLost, "Connection terminated");
-            self.finish(ticket, true, Err(e));
-        }
-        i32::from(checkout.release(broken).is_err())
-    }
-
-    /// Events since the last look, as a JSON list, for JavaScript to tell on.
-    fn take_events(&self, env: Env) -> String {
-        let mut list = Vec::new();
-        for event in self.event_queue.take() {
-            let told = |id| self.pool.site_of(id);
-            let mut value = info::event(&event, &told);
-            if let Some(id) = event.data.checkout() {
-                let slot = self.slots.borrow().of(id);
-                value["slot"] = slot.map_or(serde_json::Value::Null, Into::into);
-                if let (EventData::ForceRelease { .. }, Some(slot)) = (&event.data, slot) {
-                    self.let_go(env, slot);
-                }
-            }
-            // An idle session that dies is an error first, and is removed then.
-            if let EventData::Remove { .. } | EventData::Error { code: ErrorCode::ConnectionLost, .. } =
-                &event.data
-            {
-                value["slots"] = self.ended(env).into();
-            }
-            list.push(value);
-        }
-        serde_json::Value::from(list).to_string()
-    }
-
-    /// SessionSlots whose session has ended since the last look.
-    fn ended(&self, env: Env) -> Vec<u32> {
-        let ended = self.slots.borrow_mut().ended();
-        for slot in &ended {
-            self.let_go(env, *slot);
-        }
-        ended
-    }
-
-    /// The thread's environment goes away: nobody will release anything, nor ask for anything.
-    pub(crate) fn abandon(&self) {
-        drop(self.subscription.borrow_mut().take());
-        let slots = self.slots.borrow_mut().drain();
-        drop(slots);
-        let (pool, runtime) = (self.pool.clone(), self.home.runtime().clone());
-        let handle = runtime.handle().clone();
-        handle.spawn(async move {
-            let _ = pool.close_within(Duration::ZERO).await;
-            drop(runtime);
-        });
-    }
-}
 
 /// One pool. See `native.d.ts`.
 #[napi(js_name = "NativePool")]
 pub struct JsPool(pub(crate) Rc<PoolState>);
 
+// Below the struct: `napi` takes the name of a class from what it has read before.
+mod introspection;
+
 impl std::fmt::Debug for JsPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.pool.fmt(f)
     }
-}
-
-/// Where an acquire of JavaScript comes from: its line is told later, if it is to be told at all.
-fn site(later: bool) -> SiteId {
-    if later { SiteId::LATER } else { SiteId::OFF }
 }
 
 fn released() -> Error {
@@ -244,7 +103,9 @@ impl JsPool {
             password,
             subscription,
         });
-        state.home.add_pool(&state);
+        let owner: std::rc::Weak<dyn Abandon> = Rc::downgrade(&(state.clone() as Rc<dyn Abandon>));
+        state.home.add_owner(owner);
+        state.home.add_event_queue(number, &state.event_queue);
         Ok(JsPool(state))
     }
 
@@ -277,7 +138,9 @@ impl JsPool {
             state.finish(
                 ticket,
                 true,
-                outcome.map(|connection| Completion::Acquired(Acquired { pool, connection })),
+                outcome.map(|connection| {
+                    Completion::Acquired(Box::new(move |env| pool.check_out(env, connection)))
+                }),
             );
         });
         if let Some(task) = task {

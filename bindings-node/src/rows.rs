@@ -1,6 +1,8 @@
 //! What a query has brought, on its way to JavaScript: read from the wire on the way in; on the way out described in few
 //! values (`Delivered` of `native.d.ts`), while the rows stay here until JavaScript has them packed.
 
+mod pack;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -13,7 +15,7 @@ use leakpool::exchange::{Answers, Block, Column, Ending, Notice, Tag};
 use napi::bindgen_prelude::*;
 use napi::{Env, JsString};
 
-use crate::pack::{Mismatch, Rows, Text};
+use self::pack::{Mismatch, Rows, Text};
 
 /// Results of one query: all of them, or a part, if there is much.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use leakpool::exchange::{Notice, Param, Query};
 use leakpool::{Connection, Result};
 
-use crate::params::Value;
+use super::params::Value;
 use crate::rows::{self, Delivered};
 
 /// What JavaScript asks for. Owns everything: the call has returned by the time it is answered.

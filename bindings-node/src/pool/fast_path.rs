@@ -9,7 +9,7 @@ use std::rc::Rc;
 use napi::bindgen_prelude::*;
 use napi::{check_status, sys};
 
-use crate::pool::PoolState;
+use super::state::PoolState;
 
 /// `{ tryAcquire, release }` of one pool. See `native.d.ts`.
 pub(crate) fn functions<'env>(env: &'env Env, pool: &Rc<PoolState>) -> Result<Object<'env>> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use leakpool::{Event, EventKind};
 use parking_lot::Mutex;
 
-use crate::loop_waker::LoopWaker;
+use super::loop_waker::LoopWaker;
 
 /// How many events wait for a JavaScript thread that is busy; later ones are lost, and counted.
 const MOST: usize = 4096;
