@@ -1,6 +1,6 @@
 'use strict'
 // The pool: pg.Pool's interface over the addon, which hands out, takes back and watches. Events that the core tells are in
-// events.js, what is only looked at in views.js.
+// events.js, what is only looked at in introspection.js.
 
 const { AsyncResource } = require('node:async_hooks')
 const { EventEmitter } = require('node:events')
@@ -8,92 +8,23 @@ const { binding, loop, ticketFor, numberFor } = require('./native')
 const { prepare } = require('./options')
 const { Client, MAKER, released, tell, tellAll } = require('./client')
 const { adopt } = require('./adopted')
+const { Acquire, Entry, NOTHING, acquireOptions } = require('./acquire')
 const { Request, readQuery } = require('./request')
 const { capture, discard, format, isOld, lookLater, time } = require('./stack')
 const { sessionEnded, told } = require('./events')
-const views = require('./introspection')
+const introspection = require('./introspection')
 const errors = require('./errors')
 
 /** @typedef {import('./client').CheckedOutClient} CheckedOutClient */
+/** @typedef {import('./acquire').AcquireRequest} AcquireRequest */
 
 const NOOP = () => {}
-
-/**
- * What the pool knows of a connection besides its client. While the client is out nothing here holds it, so that the
- * garbage collector can show that nobody else does.
- */
-class Entry {
-  /**
-   * @param {number} slot
-   * @param {CheckedOutClient} client
-   */
-  constructor(slot, client) {
-    this.slot = slot
-    /** Strongly: while it is idle, or when its holder may have good reasons to have no reference. @type {CheckedOutClient | null} */
-    this.client = client
-    this.weak = new WeakRef(client)
-    /** Tells it from an entry of the same number before or after. */
-    this.token = {}
-    /** Checked out, and not given back. */
-    this.out = false
-    /** Held strongly until its release. */
-    this.kept = false
-    /** Its stack, until it is formatted. @type {import('./stack').Stack | undefined} */
-    this.captured = undefined
-    this.tick = 0
-    this.since = 0
-    this.born = Date.now()
-    /** The session has ended, and `remove` was told. */
-    this.gone = false
-  }
-}
 
 /**
  * Clients that were collected. Not even entries are held here: those of idle connections hold their clients.
  * @type {FinalizationRegistry<{ pool: WeakRef<Pool>, slot: number, token: object }>}
  */
 const collected = new FinalizationRegistry(({ pool, slot, token }) => pool.deref()?._collected(slot, token))
-
-/** An acquire that waits. */
-class Acquire {
-  /**
-   * @param {Pool} pool
-   * @param {import('./stack').Stack | undefined} captured
-   * @param {boolean} keep
-   * @param {(error: Error | null, client?: CheckedOutClient) => void} done
-   */
-  constructor(pool, captured, keep, done) {
-    this.pool = pool
-    this.captured = captured
-    this.keep = keep
-    this.done = done
-    /** @type {(() => void) | null} */
-    this.stopListening = null
-    /** @type {{ reason: any } | null} */
-    this.aborted = null
-  }
-
-  /**
-   * @param {import('../native').NativeError | null} error
-   * @param {number} slot
-   */
-  settled(error, slot) {
-    this.stopListening?.()
-    if (error !== null) {
-      this.done(this.aborted === null ? this.pool._error(error) : this.aborted.reason)
-      return
-    }
-    const { pool, aborted, done } = this
-    if (aborted !== null) {
-      pool._admit(slot, this.captured, this.keep, (_, client) => {
-        client?.release()
-        done(aborted.reason)
-      })
-      return
-    }
-    pool._admit(slot, this.captured, this.keep, done)
-  }
-}
 
 class Pool extends EventEmitter {
   /** @param {any} [options] as for pg.Pool, and leakpool's own */
@@ -105,12 +36,12 @@ class Pool extends EventEmitter {
     if (clock != null && !(clock instanceof binding.ManualClock)) {
       throw errors.invalidArgument('clock', clock, 'must be a ManualClock of leakpool/testing')
     }
-    this.options = views.shownOptions(config)
+    this.options = introspection.shownOptions(config)
     this.log = this.options.log ?? NOOP
     this.Promise = Promise
     this.ending = false
     this.ended = false
-    /** @type {(Entry | undefined)[]} By their slots' numbers. */
+    /** @type {(import('./acquire').Entry | undefined)[]} By their slots' numbers. */
     this._entries = []
     this._looking = false
     this._queryTimeout = Number(config.query_timeout) || 0
@@ -286,7 +217,7 @@ class Pool extends EventEmitter {
   }
 
   /**
-   * @param {Entry} entry an idle one
+   * @param {import('./acquire').Entry} entry an idle one
    * @param {import('./stack').Stack | undefined} captured
    * @param {boolean} [keep]
    */
@@ -298,7 +229,7 @@ class Pool extends EventEmitter {
   }
 
   /**
-   * @param {Entry} entry
+   * @param {import('./acquire').Entry} entry
    * @param {CheckedOutClient} client
    * @param {import('./stack').Stack | undefined} captured
    * @param {boolean} keep
@@ -342,7 +273,7 @@ class Pool extends EventEmitter {
   // ---- releasing ------------------------------------------------------------------------------------------------
 
   /**
-   * @param {Entry} entry
+   * @param {import('./acquire').Entry} entry
    * @param {CheckedOutClient} client
    * @param {any} error
    */
@@ -372,7 +303,7 @@ class Pool extends EventEmitter {
   }
 
   /**
-   * @param {Entry} entry
+   * @param {import('./acquire').Entry} entry
    * @param {boolean} broken
    */
   _giveBack(entry, broken) {
@@ -381,7 +312,7 @@ class Pool extends EventEmitter {
     if (entry.gone) this._forget(entry)
   }
 
-  /** @param {Entry} entry */
+  /** @param {import('./acquire').Entry} entry */
   _forget(entry) {
     if (this._entries[entry.slot] !== entry) return
     this._entries[entry.slot] = undefined
@@ -412,7 +343,7 @@ class Pool extends EventEmitter {
     }
   }
 
-  /** @param {Entry} entry */
+  /** @param {import('./acquire').Entry} entry */
   _locate(entry) {
     const { captured } = entry
     if (captured === undefined) return
@@ -442,14 +373,14 @@ class Pool extends EventEmitter {
     const error = /** @type {any} */ (errors.fromNative(native))
     if (Array.isArray(error.holders)) {
       this._locateAll()
-      for (const holder of error.holders) views.addSite(this._native, holder)
+      for (const holder of error.holders) introspection.addSite(this._native, holder)
     }
     const { revocation } = error
     if (revocation !== undefined && !revocation.site.known) {
       // It was taken back before its thread could tell the line.
       const then = revocation.location
       this._locateAll()
-      views.addSite(this._native, revocation)
+      introspection.addSite(this._native, revocation)
       error.message = error.message.replace(then, revocation.location)
     }
     return error
@@ -559,7 +490,7 @@ class Pool extends EventEmitter {
    * @returns {Promise<T>}
    */
   withClient(fn, options) {
-    return views.withClient(this, fn, options, Pool.prototype.withClient)
+    return introspection.withClient(this, fn, options, Pool.prototype.withClient)
   }
 
   /**
@@ -570,7 +501,7 @@ class Pool extends EventEmitter {
    * @returns {Promise<T>}
    */
   transaction(fn, options) {
-    return views.transaction(this, fn, options, Pool.prototype.transaction)
+    return introspection.transaction(this, fn, options, Pool.prototype.transaction)
   }
 
   /**
@@ -647,60 +578,12 @@ class Pool extends EventEmitter {
   }
 
   get expiredCount() {
-    return views.expiredCount(this)
+    return introspection.expiredCount(this)
   }
 
   get name() {
     return this._native.name
   }
-}
-
-/**
- * What an acquire says about itself, as the addon takes it.
- * @typedef {{ label?: string | null, expected?: number, timeout?: number, signal?: AbortSignal }} AcquireRequest
- */
-
-/** @type {AcquireRequest} */
-const NOTHING = {}
-
-/**
- * @param {any} options
- * @returns {AcquireRequest | null}
- */
-function acquireOptions(options) {
-  if (options === undefined || options === null) return null
-  if (typeof options !== 'object') {
-    throw errors.invalidArgument('options', options, 'must be a function (the callback) or an object')
-  }
-  /** @type {AcquireRequest} */
-  const wanted = {}
-  for (const [name, value] of Object.entries(options)) {
-    if (value === undefined) continue
-    switch (name) {
-      case 'label':
-        if (typeof value !== 'string') throw errors.invalidArgument(name, value, 'must be a string')
-        wanted.label = value
-        break
-      case 'expectedDurationMs':
-      case 'timeoutMs':
-        if (typeof value !== 'number' || !(value >= 0)) {
-          throw errors.invalidArgument(name, value, 'must be a number of milliseconds, 0 or more')
-        }
-        wanted[name === 'timeoutMs' ? 'timeout' : 'expected'] = value
-        break
-      case 'signal':
-        if (!(value instanceof AbortSignal)) throw errors.invalidArgument(name, value, 'must be an AbortSignal')
-        wanted.signal = value
-        break
-      case 'isolationLevel':
-      case 'readOnly':
-      case 'deferrable':
-        break
-      default:
-        throw errors.invalidArgument(name, value, 'is nothing that connect() takes')
-    }
-  }
-  return wanted
 }
 
 /** @param {Function} callback */
@@ -710,8 +593,8 @@ function refusedFunction(callback) {
   return undefined
 }
 
-views.install(Pool)
+introspection.install(Pool)
 
 /** @typedef {InstanceType<typeof Pool>} ThePool */
 
-module.exports = { Pool, Entry }
+module.exports = { Pool }

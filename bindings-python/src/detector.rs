@@ -13,13 +13,13 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::clock::ManualClock;
 use crate::errors::OrRaise;
-use crate::events::{self, Handle, Subscribed};
-use crate::frames::Stacks;
-use crate::introspection::{Counted, Status, checkout_id};
+use crate::event_loop::waiting::attached;
+use crate::introspection::counts::{Counted, Status, checkout_id};
+use crate::introspection::events::{self, Handle, Subscribed};
+use crate::introspection::frames::Stacks;
+use crate::introspection::snapshot::{CheckoutInfo, Revocation};
 use crate::options;
-use crate::owner;
-use crate::snapshot::{CheckoutInfo, Revocation};
-use crate::waiting::attached;
+use crate::pool::owner;
 
 /// Finds leaks in a pool that is not ours.
 #[pyclass(frozen, subclass, weakref, name = "NativeDetector", module = "leakpool._leakpool")]

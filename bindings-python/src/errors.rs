@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
-use crate::snapshot;
+use crate::introspection::snapshot;
 
 /// The core's result as Python's.
 pub(crate) trait OrRaise<T> {
@@ -81,4 +81,9 @@ pub(crate) fn of_code(py: Python<'_>, code: ErrorCode, message: &str) -> PyErr {
 pub(crate) fn named(py: Python<'_>, class: &str, message: &str) -> PyErr {
     let made = || py.import("leakpool.errors")?.getattr(class)?.call1((message,));
     made().map_or_else(|e| e, PyErr::from_value)
+}
+
+/// For a call on a checkout that another thread has released.
+pub(crate) fn gone() -> Error {
+    Error::new(ErrorCode::AlreadyReleased, "the connection was released in another thread")
 }

@@ -135,7 +135,7 @@ pub(crate) fn timeout(seconds: Option<f64>) -> PyResult<Option<Duration>> {
         }
         // The core's word for "for ever" is zero.
         Some(seconds) if seconds == f64::INFINITY => Ok(Some(Duration::ZERO)),
-        Some(seconds) => Ok(Some(crate::shared::duration(seconds).max(Duration::from_nanos(1)))),
+        Some(seconds) => Ok(Some(crate::pool::shared::duration(seconds).max(Duration::from_nanos(1)))),
     }
 }
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from _scenario import FOLDER, Runner, skipped
+from _scenario import Runner
+from _scenario_parts import FOLDER, skipped
 from conftest import Run
 
 SCENARIOS = sorted(path for path in FOLDER.glob("*.json") if path.name != "schema.json")

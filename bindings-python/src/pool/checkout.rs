@@ -11,10 +11,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::acquire::Acquire;
-use crate::aio::Operation;
-use crate::connection::NativeConnection;
-use crate::pool::{AcquireRequest, NativePool};
+use crate::event_loop::aio::Operation;
+use crate::pool::acquire::Acquire;
+use crate::pool::connection::NativeConnection;
+use crate::pool::native_pool::{AcquireRequest, NativePool};
 
 /// What the end of a block finds.
 enum Found {
@@ -132,7 +132,7 @@ impl AsyncCheckout {
             return pool.call_method1(intern!(py, "_enter"), (slf,));
         }
         let acquire = NativePool::acquire_async(pool, &block.wanted)?;
-        let operation = Operation::acquire(Acquire { block: Some(slf.clone().unbind()), ..acquire });
+        let operation = Operation::beginning(Acquire { block: Some(slf.clone().unbind()), ..acquire });
         Ok(Bound::new(py, operation)?.into_any())
     }
 
@@ -162,7 +162,7 @@ impl AsyncCheckout {
     fn _acquire(&self, py: Python<'_>, timeout: f64) -> PyResult<Operation> {
         let timeout = crate::options::timeout(Some(timeout))?;
         let wanted = AcquireRequest { timeout, ..self.0.wanted.clone() };
-        NativePool::acquire_async(self.0.pool.bind(py), &wanted).map(Operation::acquire)
+        NativePool::acquire_async(self.0.pool.bind(py), &wanted).map(Operation::beginning)
     }
 
     /// The time-out that was asked for.

@@ -18,11 +18,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::acquire::{Acquire, Begun};
 use crate::errors::OrRaise;
-use crate::shared::GiveUp;
-use crate::waiting::attached;
-use crate::wakeup::LoopWaker;
+use crate::event_loop::waiting::attached;
+use crate::event_loop::wakeup::LoopWaker;
+use crate::pool::shared::GiveUp;
 
 /// What is made of an answer on the loop's thread.
 pub(crate) type Finish = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
@@ -160,11 +159,25 @@ impl Answer {
     }
 }
 
+/// Something that begins when it is awaited, and may have its answer at once.
+pub(crate) trait Begin: Send {
+    fn begin(self: Box<Self>, py: Python<'_>) -> PyResult<Begun>;
+
+    /// What of Python's it refers to.
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError>;
+}
+
+/// What the first step of it gives.
+pub(crate) enum Begun {
+    Ready(Py<PyAny>),
+    Waits(Work),
+}
+
 enum State {
     /// Not awaited yet.
     New(Work),
-    /// Not awaited yet: an acquire, which may have its answer at once.
-    Acquire(Acquire),
+    /// Not awaited yet, and may have its answer at once.
+    Begin(Box<dyn Begin>),
     /// The answer was there at once.
     Ready(Py<PyAny>),
     Waiting {
@@ -220,8 +233,8 @@ impl Operation {
         Operation::with(State::New(Box::pin(work)), owner)
     }
 
-    pub(crate) fn acquire(acquire: Acquire) -> Operation {
-        Operation::with(State::Acquire(acquire), None)
+    pub(crate) fn beginning(begin: impl Begin + 'static) -> Operation {
+        Operation::with(State::Begin(Box::new(begin)), None)
     }
 
     pub(crate) fn ready(value: Py<PyAny>) -> Operation {
@@ -351,7 +364,7 @@ impl Operation {
         match state {
             State::Ready(value) => Err(PyStopIteration::new_err((value,))),
             State::New(work) => self.begin(py, work),
-            State::Acquire(acquire) => match acquire.begin(py)? {
+            State::Begin(begin) => match begin.begin(py)? {
                 Begun::Ready(value) => Err(PyStopIteration::new_err((value,))),
                 Begun::Waits(work) => self.begin(py, work),
             },
@@ -424,7 +437,7 @@ impl Operation {
         if let Some(state) = self.state.try_lock() {
             match &*state {
                 State::Ready(value) => visit.call(value)?,
-                State::Acquire(acquire) => acquire.traverse(&visit)?,
+                State::Begin(begin) => begin.traverse(&visit)?,
                 State::Waiting { answer, cancelled, .. } => {
                     if let Some(cancelled) = cancelled {
                         visit.call(&cancelled.timer)?;

@@ -15,7 +15,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use tracing::Level;
 
-use crate::waiting::attached;
+use crate::event_loop::waiting::attached;
 
 /// How many lines wait for a busy interpreter before further ones are lost.
 const ROOM: usize = 1024;
@@ -121,7 +121,7 @@ fn place(site: &str) -> Option<(&str, &str, u32)> {
 /// From here on the core's lines are Python's.
 pub(crate) fn begin() {
     let write = |line| {
-        if !crate::waiting::is_over() {
+        if !crate::event_loop::waiting::is_over() {
             queue(line);
         }
     };

@@ -16,14 +16,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::errors::{OrRaise, fields_dict, of_code};
-use crate::notify::Inbox;
-use crate::owner;
-use crate::pool::NativePool;
-use crate::query::gone;
-use crate::shared::{LiveCheckout, Request};
-use crate::snapshot::Revocation;
-use crate::waiting::is_over;
+use crate::errors::{OrRaise, fields_dict, gone, of_code};
+use crate::event_loop::waiting::is_over;
+use crate::introspection::snapshot::Revocation;
+use crate::pool::inbox::Inbox;
+use crate::pool::native_pool::NativePool;
+use crate::pool::owner;
+use crate::pool::shared::{LiveCheckout, Request};
 
 /// How many notices are kept for `take_notices`.
 const NOTICES: usize = 1000;

@@ -3,7 +3,7 @@
 use leakpool::Connection;
 use pyo3::prelude::*;
 
-use crate::connection::NativeConnection;
+use crate::pool::connection::NativeConnection;
 
 #[pymethods]
 impl NativeConnection {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use leakpool::exchange::{Answers, Block, Column, Ending, Notice, Tag};
 use leakpool::{Connection, Result};
 
+use crate::event_loop::waiting::attached;
 use crate::values::{AdaptContext, Decoding, Rows};
-use crate::waiting::attached;
 
 /// One result.
 pub(crate) struct Gathered {

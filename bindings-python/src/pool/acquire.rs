@@ -4,11 +4,11 @@ use leakpool::SiteId;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::aio::{Finish, Work, finish};
-use crate::checkout::AsyncCheckout;
 use crate::errors::OrRaise;
-use crate::owner;
-use crate::pool::{AcquireRequest, NativePool};
+use crate::event_loop::aio::{Begin, Begun, Finish, finish};
+use crate::pool::checkout::AsyncCheckout;
+use crate::pool::native_pool::{AcquireRequest, NativePool};
+use crate::pool::owner;
 
 /// An acquire that was not awaited yet.
 pub(crate) struct Acquire {
@@ -19,17 +19,11 @@ pub(crate) struct Acquire {
     pub(crate) wanted: AcquireRequest,
 }
 
-/// What its first step gives.
-pub(crate) enum Begun {
-    Ready(Py<PyAny>),
-    Waits(Work),
-}
-
 fn entered(
     py: Python<'_>,
     pool: &Py<NativePool>,
     block: Option<&Py<AsyncCheckout>>,
-    held: std::sync::Arc<crate::shared::LiveCheckout>,
+    held: std::sync::Arc<crate::pool::shared::LiveCheckout>,
     task: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Py<PyAny>> {
     let connection = pool.get().checked_out(pool.bind(py), held, task)?;
@@ -39,9 +33,9 @@ fn entered(
     Ok(connection.into_any().unbind())
 }
 
-impl Acquire {
-    pub(crate) fn begin(self, py: Python<'_>) -> PyResult<Begun> {
-        let Acquire { pool, block, site, wanted } = self;
+impl Begin for Acquire {
+    fn begin(self: Box<Self>, py: Python<'_>) -> PyResult<Begun> {
+        let Acquire { pool, block, site, wanted } = *self;
         let native = pool.get();
         let shared = native.shared(py)?;
         let task = owner::current_task(py)?;
@@ -62,7 +56,7 @@ impl Acquire {
         })))
     }
 
-    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.pool)?;
         visit.call(&self.block)
     }

@@ -12,7 +12,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::shared::PoolShared;
+use crate::pool::shared::PoolShared;
 
 /// What a thread holds may pile up where others release it; then those that have ended are dropped.
 const SWEEP: usize = 64;

@@ -10,14 +10,14 @@ use leakpool::{Connection, Error, ErrorCode, Result, TransactionStatus};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use crate::aio::{Operation, finish};
-use crate::collect::{Gathered, collect};
-use crate::connection::NativeConnection;
-use crate::errors::{OrRaise, named};
-use crate::result::{Column, NativeResult};
-use crate::shared::{GiveUp, LiveCheckout, Request};
+use crate::errors::{OrRaise, gone, named};
+use crate::event_loop::aio::{Operation, finish};
+use crate::event_loop::waiting::{Waited, interruptible};
+use crate::pool::connection::NativeConnection;
+use crate::pool::shared::{GiveUp, LiveCheckout, Request};
+use crate::request::collect::{Gathered, collect};
+use crate::request::result::{Column, NativeResult};
 use crate::values::{AdaptContext, Params, dump_all};
-use crate::waiting::{Waited, interruptible};
 
 /// How many statements of one call are under way at once.
 const WINDOW: usize = 100;
@@ -65,10 +65,6 @@ impl How {
         let format = if self.binary { Format::Binary } else { Format::Text };
         Query::new(sql).params(params).formats(Formats::All(format)).cached(self.cached)
     }
-}
-
-pub(crate) fn gone() -> Error {
-    Error::new(ErrorCode::AlreadyReleased, "the connection was released in another thread")
 }
 
 /// SQL texts are sent in UTF-8: after `SET client_encoding`, the server would take what is not ASCII for something else.
@@ -262,7 +258,7 @@ pub(crate) fn operation<F>(
     work: F,
 ) -> Operation
 where
-    F: Future<Output = crate::aio::Finish> + Send + 'static,
+    F: Future<Output = crate::event_loop::aio::Finish> + Send + 'static,
 {
     Operation::new(Some(connection.clone().into_any().unbind()), work).or(GiveUp::on(held))
 }

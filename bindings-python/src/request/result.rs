@@ -7,10 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::collect::Gathered;
-use crate::errors::{OrRaise, fields_dict};
-use crate::query::gone;
-use crate::shared::LiveCheckout;
+use crate::errors::{OrRaise, fields_dict, gone};
+use crate::pool::shared::LiveCheckout;
+use crate::request::collect::Gathered;
 use crate::values::{AdaptContext, Decoded, Loaders};
 
 /// One column of a result.

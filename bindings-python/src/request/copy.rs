@@ -13,11 +13,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::aio::{Operation, finish};
-use crate::connection::NativeConnection;
-use crate::errors::OrRaise;
-use crate::query::{How, Sql, drive, gone, operation, sendable};
-use crate::shared::{LiveCheckout, Request};
+use crate::errors::{OrRaise, gone};
+use crate::event_loop::aio::{Operation, finish};
+use crate::pool::connection::NativeConnection;
+use crate::pool::shared::{LiveCheckout, Request};
+use crate::request::query::{How, Sql, drive, operation, sendable};
 
 /// A copy and the request that it is. Taken by whoever works on it; one that fails, or is given up, is dropped.
 struct Open<T>(T, Request);

@@ -13,8 +13,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::snapshot::{CheckoutInfo, Exhausted, Revocation, Site};
-use crate::waiting::attached;
+use crate::event_loop::waiting::attached;
+use crate::introspection::snapshot::{CheckoutInfo, Exhausted, Revocation, Site};
 
 /// Something that happened.
 #[pyclass(frozen, module = "leakpool._leakpool")]

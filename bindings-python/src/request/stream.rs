@@ -13,12 +13,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::aio::{Operation, finish};
-use crate::connection::NativeConnection;
-use crate::errors::OrRaise;
-use crate::query::{How, Sql, drive, gone, operation, sendable};
-use crate::result::{Column, loaders, row_count};
-use crate::shared::{LiveCheckout, Request};
+use crate::errors::{OrRaise, gone};
+use crate::event_loop::aio::{Operation, finish};
+use crate::pool::connection::NativeConnection;
+use crate::pool::shared::{LiveCheckout, Request};
+use crate::request::query::{How, Sql, drive, operation, sendable};
+use crate::request::result::{Column, loaders, row_count};
 use crate::values::{AdaptContext, Loaders, Params, dump_all};
 
 /// What waits to be read.

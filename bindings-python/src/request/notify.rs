@@ -5,46 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use leakpool::{Error, ErrorCode, Notifications, Result};
-use parking_lot::Mutex;
+use leakpool::{Error, ErrorCode, Result};
 use pyo3::prelude::*;
 use tokio_postgres::Notification as Raw;
 
-use crate::aio::{Operation, finish};
-use crate::connection::NativeConnection;
-use crate::errors::OrRaise;
-use crate::query::{drive_alone, gone};
-use crate::shared::{LiveCheckout, duration};
+use crate::errors::{OrRaise, gone};
+use crate::event_loop::aio::{Operation, finish};
+use crate::pool::connection::NativeConnection;
+use crate::pool::inbox::Inbox;
+use crate::pool::shared::{LiveCheckout, duration};
+use crate::request::query::drive_alone;
 
 /// Channel, payload and the sender's process.
 type Notification = (String, String, i32);
-
-/// Where notifications wait. Taken by whoever waits for some.
-pub(crate) struct Inbox(Mutex<Option<Notifications>>);
-
-impl Inbox {
-    pub(crate) fn new(notifications: Notifications) -> Inbox {
-        Inbox(Mutex::new(Some(notifications)))
-    }
-}
-
-/// Taken out, and put back also when a wait is given up: none may be lost.
-struct Taken<'a>(&'a Inbox, Option<Notifications>);
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        *self.0.0.lock() = self.1.take();
-    }
-}
 
 fn told(notification: &Raw) -> Notification {
     (notification.channel().to_owned(), notification.payload().to_owned(), notification.process_id())
 }
 
 async fn receive(inbox: &Inbox, timeout: Option<Duration>, most: usize) -> Result<Vec<Notification>> {
-    let notifications = inbox.0.lock().take();
-    let mut taken = Taken(inbox, notifications);
-    let Some(notifications) = taken.1.as_mut() else {
+    let mut taken = inbox.take();
+    let Some(notifications) = taken.notifications() else {
         return Err(Error::new(
             ErrorCode::InvalidArgument,
             "somebody else waits for the notifications of this connection right now",
