@@ -52,6 +52,9 @@ $(NODE_MODULES): bindings-node/package-lock.json
 demo-python: postgres ## the same story told in Python, on threads and on asyncio
 	@python=$$(scripts/build-python) && "$$python" -m leakpool demo
 
+# Nothing that is missing skips a test of these.
+test test-core test-c test-python test-node: export LEAKPOOL_TEST_ALL := 1
+
 test: postgres pgbouncer c-tools ## run every test, against a throw-away server and PgBouncer
 	tests/test-with-postgres.sh
 	tests/with-postgres tests/with-pgbouncer cargo test --workspace
@@ -76,8 +79,8 @@ header: ## make include/leakpool.h, the list of symbols and the test of layouts 
 install: ## install libleakpool, its header, leakpool.pc and the CMake package (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR)
 	PREFIX="$(PREFIX)" LIBDIR="$(LIBDIR)" INCLUDEDIR="$(INCLUDEDIR)" DESTDIR="$(DESTDIR)" scripts/install-c
 
-test-core: postgres ## run the core's tests only, without PgBouncer
-	tests/with-postgres cargo test -p leakpool
+test-core: postgres pgbouncer ## run the core's tests only
+	tests/with-postgres tests/with-pgbouncer cargo test -p leakpool
 
 loom: ## try every interleaving of the lock-free parts (slow)
 	RUSTFLAGS="--cfg leakpool_loom" cargo test -p leakpool --release --lib --target-dir "$(TARGET_DIR)/loom" loom

@@ -125,4 +125,6 @@ function acquireOptions(options) {
   return wanted
 }
 
+/** @typedef {InstanceType<typeof Entry>} TheEntry */
+
 module.exports = { Acquire, Entry, NOTHING, acquireOptions }

@@ -41,7 +41,7 @@ class Pool extends EventEmitter {
     this.Promise = Promise
     this.ending = false
     this.ended = false
-    /** @type {(import('./acquire').Entry | undefined)[]} By their slots' numbers. */
+    /** @type {(import('./acquire').TheEntry | undefined)[]} By their slots' numbers. */
     this._entries = []
     this._looking = false
     this._queryTimeout = Number(config.query_timeout) || 0
@@ -217,7 +217,7 @@ class Pool extends EventEmitter {
   }
 
   /**
-   * @param {import('./acquire').Entry} entry an idle one
+   * @param {import('./acquire').TheEntry} entry an idle one
    * @param {import('./stack').Stack | undefined} captured
    * @param {boolean} [keep]
    */
@@ -229,7 +229,7 @@ class Pool extends EventEmitter {
   }
 
   /**
-   * @param {import('./acquire').Entry} entry
+   * @param {import('./acquire').TheEntry} entry
    * @param {CheckedOutClient} client
    * @param {import('./stack').Stack | undefined} captured
    * @param {boolean} keep
@@ -273,7 +273,7 @@ class Pool extends EventEmitter {
   // ---- releasing ------------------------------------------------------------------------------------------------
 
   /**
-   * @param {import('./acquire').Entry} entry
+   * @param {import('./acquire').TheEntry} entry
    * @param {CheckedOutClient} client
    * @param {any} error
    */
@@ -303,7 +303,7 @@ class Pool extends EventEmitter {
   }
 
   /**
-   * @param {import('./acquire').Entry} entry
+   * @param {import('./acquire').TheEntry} entry
    * @param {boolean} broken
    */
   _giveBack(entry, broken) {
@@ -312,7 +312,7 @@ class Pool extends EventEmitter {
     if (entry.gone) this._forget(entry)
   }
 
-  /** @param {import('./acquire').Entry} entry */
+  /** @param {import('./acquire').TheEntry} entry */
   _forget(entry) {
     if (this._entries[entry.slot] !== entry) return
     this._entries[entry.slot] = undefined
@@ -343,7 +343,7 @@ class Pool extends EventEmitter {
     }
   }
 
-  /** @param {import('./acquire').Entry} entry */
+  /** @param {import('./acquire').TheEntry} entry */
   _locate(entry) {
     const { captured } = entry
     if (captured === undefined) return

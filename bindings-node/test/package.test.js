@@ -2,6 +2,7 @@
 // What is published: the packages of the platforms, the workflow that builds them, the command line, the demo's server.
 
 const assert = require('node:assert/strict')
+const { missing } = require('./support/missing')
 const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
 const path = require('node:path')
@@ -56,19 +57,23 @@ test("the demo's server is the environment's, if it names one", () => {
   assert.equal(fromEnvironment({ PGPASSWORD: 'x' }), undefined)
 })
 
-test("the demo's own server: not root's, gone without a trace", { skip: !localBinaries() }, async (t) => {
-  const before = { ...process.env }
-  t.after(() => Object.assign(process.env, before))
-  for (const name of Object.keys(process.env))
-    if (name === 'DATABASE_URL' || name.startsWith('PG')) delete process.env[name]
-  const server = await findServer()
-  const client = new pg.Client(server.config)
-  await client.connect()
-  const { rows } = await client.query("SELECT current_setting('data_directory') AS folder, pg_backend_pid() AS pid")
-  const [{ folder, pid }] = rows
-  assert.notEqual(fs.statSync(folder).uid, 0)
-  await client.end()
-  await server.stop()
-  assert.equal(fs.existsSync(path.dirname(folder)), false)
-  assert.throws(() => process.kill(pid, 0))
-})
+test(
+  "the demo's own server: not root's, gone without a trace",
+  { skip: missing(!localBinaries() && 'no initdb on this machine') },
+  async (t) => {
+    const before = { ...process.env }
+    t.after(() => Object.assign(process.env, before))
+    for (const name of Object.keys(process.env))
+      if (name === 'DATABASE_URL' || name.startsWith('PG')) delete process.env[name]
+    const server = await findServer()
+    const client = new pg.Client(server.config)
+    await client.connect()
+    const { rows } = await client.query("SELECT current_setting('data_directory') AS folder, pg_backend_pid() AS pid")
+    const [{ folder, pid }] = rows
+    assert.notEqual(fs.statSync(folder).uid, 0)
+    await client.end()
+    await server.stop()
+    assert.equal(fs.existsSync(path.dirname(folder)), false)
+    assert.throws(() => process.kill(pid, 0))
+  },
+)

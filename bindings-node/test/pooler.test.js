@@ -6,8 +6,10 @@ const assert = require('node:assert/strict')
 const { leakpool, connectionString } = require('./support/pools')
 const { Pool } = leakpool
 
+const { missing } = require('./support/missing')
+
 const pooler = process.env.PGBOUNCER_URL
-const skip = pooler === undefined && 'PGBOUNCER_URL is not set: run under tests/with-pgbouncer'
+const skip = missing(pooler === undefined && 'PGBOUNCER_URL is not set: run under tests/with-pgbouncer')
 
 test('six hundred of six hundred queries are right', { skip, timeout: 120_000 }, async () => {
   const direct = new Pool({ connectionString })

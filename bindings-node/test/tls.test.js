@@ -5,10 +5,11 @@ const test = require('node:test')
 const assert = require('node:assert/strict')
 const fs = require('node:fs')
 const path = require('node:path')
+const { missing } = require('./support/missing')
 const { connectionString, leakpool } = require('./support/pools')
 
 const certs = process.env.LEAKPOOL_TEST_CERTS
-const skip = certs === undefined ? 'the server has no TLS' : false
+const skip = missing(certs === undefined && 'the server has no TLS')
 const pem = (name) => fs.readFileSync(path.join(/** @type {string} */ (certs), name))
 
 /** Whether a session is encrypted, and whose it is; or the error. */

@@ -107,3 +107,18 @@ def kill(server: psycopg.Connection[Any], pid: int) -> None:
         lambda: not server.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchall(),
         "the session ended",
     )
+
+
+#: Reasons for a skip that say that something is missing which `make test` brings along.
+_MISSING = ("PGBOUNCER_URL is not set", "could not import")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Where everything has to be (`make test`), a test that is skipped because something is missing has failed."""
+    report = yield
+    why = str(report.longrepr[2]) if report.skipped and isinstance(report.longrepr, tuple) else ""
+    if os.environ.get("LEAKPOOL_TEST_ALL") and any(missing in why for missing in _MISSING):
+        report.outcome = "failed"
+        report.longrepr = f"a test may not be skipped here: {why}"
+    return report

@@ -13,7 +13,7 @@ use crate::support::*;
 fn pooler() -> Option<String> {
     let url = std::env::var("PGBOUNCER_URL").ok();
     if url.is_none() {
-        eprintln!("skipped: PGBOUNCER_URL is not set (run under tests/with-pgbouncer)");
+        skipped("PGBOUNCER_URL is not set (run under tests/with-pgbouncer)");
     }
     url
 }

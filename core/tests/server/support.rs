@@ -130,12 +130,19 @@ pub fn url_at(address: &str) -> String {
     url().replace(&server_address(), address)
 }
 
+/// Says why a test is not run. Where everything has to be (`make test`), that is a failure.
+#[track_caller]
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os("LEAKPOOL_TEST_ALL").is_none(), "a test may not be skipped here: {why}");
+    eprintln!("skipped: {why}");
+}
+
 /// True if `pid` is a server process on this machine that we may signal; says why if it is not.
 pub fn may_signal(pid: u32) -> bool {
     let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let local = comm.trim_end().starts_with("postgres") && server_address().starts_with("127.0.0.1:");
     if !local {
-        eprintln!("skipped: process {pid} of the server is not on this machine");
+        skipped(&format!("process {pid} of the server is not on this machine"));
     }
     local
 }
