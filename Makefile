@@ -82,6 +82,10 @@ install: ## install libleakpool, its header, leakpool.pc and the CMake package (
 test-core: postgres pgbouncer ## run the core's tests only
 	tests/with-postgres tests/with-pgbouncer cargo test -p leakpool
 
+deny: ## licences and sources of every dependency (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo "cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny check licenses bans sources
+
 loom: ## try every interleaving of the lock-free parts (slow)
 	RUSTFLAGS="--cfg leakpool_loom" cargo test -p leakpool --release --lib --target-dir "$(TARGET_DIR)/loom" loom
 
@@ -130,4 +134,4 @@ c-tools:
 	@scripts/ensure-c-tools
 
 .PHONY: help demo demo-c demo-python wheel test-python test-python-install check-python demo-node npm-pack test-node check-node test-npm \
-  bench-node bench-node-rows bench-python bench-python-rows test test-core test-c loom check header install bench postgres pgbouncer c-tools
+  bench-node bench-node-rows bench-python bench-python-rows test test-core test-c deny loom check header install bench postgres pgbouncer c-tools
