@@ -44,7 +44,7 @@ export interface ClientConfig {
 
 export type ConnectionConfig = ClientConfig
 
-/** When a connection may be taken back: as soon as it is due, or only while somebody waits for one. */
+/** When a connection may be taken back: as soon as it is due, or only while an acquire waits for one. */
 export type ForceReleaseWhen = 'due' | 'exhausted'
 
 /** What leak detection does. All of these can be changed while the pool runs (`pool.reconfigure`). */
@@ -325,7 +325,7 @@ export interface CheckoutInfo {
   reason: Suspicion | null
   /** An event `leak` was emitted. */
   reported: boolean
-  /** Whoever acquired it has ended. */
+  /** The task or thread that acquired it has ended. */
   ownerEnded: boolean
   /** It has a LISTEN. */
   listening: boolean
@@ -632,7 +632,7 @@ export type StillHeld = void & CheckoutInfo[]
 
 export { Pool as LeakDetectingPool, Pool as ProductionPool }
 
-// ---- over somebody else's pool -----------------------------------------------------------------------------------
+// ---- over another library's pool -----------------------------------------------------------------------------------
 
 /** What a detector needs of a pool: it is `pg.Pool`, or a pool that behaves like it. */
 export interface WatchablePool {

@@ -132,7 +132,7 @@ export class NativePool {
   flush(limitMs: number): boolean
 }
 
-/** The detector over somebody else's pool. Times in milliseconds, lists as JSON. */
+/** The detector over another library's pool. Times in milliseconds, lists as JSON. */
 export class NativeDetector {
   /** `max`: how many connections the pool may have, 0 = not known. Throws a NativeError. */
   constructor(

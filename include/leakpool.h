@@ -121,7 +121,7 @@ typedef enum leakpool_transaction {
 typedef enum leakpool_activity {
   // The server works on a statement.
   LEAKPOOL_EXECUTING = 0,
-  // The server waits for its client: an open COPY FROM STDIN, or a result that nobody reads.
+  // The server waits for its client: an open COPY FROM STDIN, or a result that is not read.
   LEAKPOOL_STALLED = 1,
   // Nothing runs, no transaction is open.
   LEAKPOOL_IDLE = 2,
@@ -143,7 +143,7 @@ typedef enum leakpool_verdict {
   LEAKPOOL_EXPECTED = 2,
   // Probably leaked.
   LEAKPOOL_SUSPECTED = 3,
-  // Certainly leaked: nobody can reach the handle any more.
+  // Certainly leaked: the handle cannot be reached any more.
   LEAKPOOL_PROVEN = 4,
 } leakpool_verdict;
 
@@ -201,7 +201,7 @@ typedef enum leakpool_log_level {
 typedef enum leakpool_force_release_when {
   // As soon as it is due.
   LEAKPOOL_WHEN_DUE = 0,
-  // Only while somebody waits for a connection.
+  // Only while a caller waits for a connection.
   LEAKPOOL_WHEN_EXHAUSTED = 1,
 } leakpool_force_release_when;
 

@@ -145,14 +145,14 @@ async function tell(pool, shop) {
   check(told.leak === SIZE && told.leaksDetected >= 1, 'each leak was told once')
   show(pool)
 
-  chapter("The leaking code wakes up: it gets an error, not somebody else's session")
+  chapter("The leaking code wakes up: it gets an error, not another caller's session")
   const late = await failure(pending.get(1).query('SELECT 1'))
   say(late.message)
   check(late.leakpoolCode === 'force_released', 'the error says what happened')
   for (const client of pending.values()) client.release()
   pending.clear()
 
-  chapter('A client that nobody can reach any more: the collector proves the leak, no time has to pass')
+  chapter('A client that cannot be reached any more: the collector proves the leak, no time has to pass')
   const gc = collector()
   await shop.isOpen(pool)
   await until('it is proven', () => {

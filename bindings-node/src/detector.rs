@@ -1,4 +1,4 @@
-//! The leak detector over somebody else's pool, as `lib/detector.js` uses it: a pool of `pg`, say.
+//! The leak detector over another library's pool, as `lib/detector.js` uses it: a pool of `pg`, say.
 
 use std::cell::RefCell;
 use std::sync::Arc;

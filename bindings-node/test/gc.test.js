@@ -1,5 +1,5 @@
 'use strict'
-// Proof by garbage collection: a client that nobody can reach any more was leaked, whatever its age. These run in
+// Proof by garbage collection: a client that cannot be reached any more was leaked, whatever its age. These run in
 // processes of their own, which may collect when they want to.
 
 const test = require('node:test')

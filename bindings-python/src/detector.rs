@@ -1,4 +1,4 @@
-//! `LeakDetector`: the same detection over a pool of somebody else. Which pools can be watched, and how, is Python's part
+//! `LeakDetector`: the same detection over another library's pool. Which pools can be watched, and how, is Python's part
 //! (`watch.py`); here is what they tell.
 
 use std::sync::Arc;

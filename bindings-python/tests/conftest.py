@@ -96,7 +96,7 @@ def eventually(condition: Callable[[], Any], what: str = "") -> Any:
 
 @pytest.fixture
 def server(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection of somebody else's, to look at the server and to kill sessions."""
+    """A connection of another caller's, to look at the server and to kill sessions."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         yield connection
 

@@ -1,4 +1,4 @@
-//! The leak detector on top of somebody else's pool: a bare deadpool-postgres with and without it.
+//! The leak detector on top of another library's pool: a bare deadpool-postgres with and without it.
 
 #![allow(clippy::unwrap_used)]
 

@@ -134,7 +134,7 @@ async fn main() -> Outcome<()> {
     show(&pool);
     check(told.get("leak") == Some(&5) && told.get("force_release") == Some(&5), "each was told once")?;
 
-    chapter("The leaking code wakes up: it gets an error, not somebody else's session");
+    chapter("The leaking code wakes up: it gets an error, not another caller's session");
     let late = pending.remove(&1).ok_or("request 1 still holds its handle")?;
     let e = late.fetch("SELECT 1", &[]).await.err().ok_or("a revoked handle is fenced")?;
     println!("{}", indent(&e.to_string()));

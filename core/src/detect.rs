@@ -1,4 +1,4 @@
-//! The leak detector: registry, sweeper and policy, for a pool of ours or of somebody else.
+//! The leak detector: registry, sweeper and policy, for a pool of ours or of another library.
 //!
 //! It knows no pool, no tokio and does no I/O. What comes of it leaves as events (to an
 //! [`EventSink`](event::EventSink)) and as snapshots.

@@ -2,7 +2,7 @@
 //! connection back safely.
 //!
 //! [`Pool`] is the pool: [`Pool::acquire`] hands out a [`Connection`], which returns when it is dropped. [`LeakDetector`]
-//! is the same detection over a pool of somebody else. What they find out leaves as [`Event`]s
+//! is the same detection over another library's pool. What they find out leaves as [`Event`]s
 //! ([`Pool::subscribe`]), log lines (`tracing`, target `leakpool`), [`Metrics`], and a report for people
 //! ([`Pool::report`]).
 //!

@@ -1,4 +1,4 @@
-//! The leak detector for somebody else's pool: the host tells what it hands out and takes back, and gets the verdicts,
+//! The leak detector for another library's pool: the host tells what it hands out and takes back, and gets the verdicts,
 //! events, metrics and reports of our own pool.
 //!
 //! Each checkout claims a slot of the registry and gives it back at its end. Lock protocol: a shard of `live`, the

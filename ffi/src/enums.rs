@@ -66,7 +66,7 @@ impl From<EventKind> for leakpool_event_kind {
 pub enum leakpool_force_release_when {
     /// As soon as it is due.
     LEAKPOOL_WHEN_DUE = 0,
-    /// Only while somebody waits for a connection.
+    /// Only while a caller waits for a connection.
     LEAKPOOL_WHEN_EXHAUSTED = 1,
 }
 
@@ -144,7 +144,7 @@ impl From<leakpool::TransactionStatus> for leakpool_transaction {
 pub enum leakpool_activity {
     /// The server works on a statement.
     LEAKPOOL_EXECUTING = 0,
-    /// The server waits for its client: an open COPY FROM STDIN, or a result that nobody reads.
+    /// The server waits for its client: an open COPY FROM STDIN, or a result that is not read.
     LEAKPOOL_STALLED = 1,
     /// Nothing runs, no transaction is open.
     LEAKPOOL_IDLE = 2,
@@ -168,7 +168,7 @@ pub enum leakpool_verdict {
     LEAKPOOL_EXPECTED = 2,
     /// Probably leaked.
     LEAKPOOL_SUSPECTED = 3,
-    /// Certainly leaked: nobody can reach the handle any more.
+    /// Certainly leaked: the handle cannot be reached any more.
     LEAKPOOL_PROVEN = 4,
 }
 

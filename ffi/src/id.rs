@@ -1,5 +1,5 @@
 //! Checkouts as C sees them: `uint64_t`, masked by the name of their pool, so that an id of another pool, or one made
-//! up, is recognised as unknown instead of meaning somebody else's checkout.
+//! up, is recognised as unknown instead of meaning another caller's checkout.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

@@ -252,7 +252,7 @@ pub unsafe extern "C" fn leakpool_pool_free(pool: *mut leakpool_pool) {
             return;
         }
         if !handle.pool.is_closed() {
-            // Closed by somebody else at this moment: then that is that.
+            // Closed by another caller at this moment: then that is that.
             let _ = handle.block_on(handle.pool.close_within(Duration::ZERO));
         }
         handle.table.clear();

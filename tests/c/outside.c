@@ -1,4 +1,4 @@
-/* What somebody else's program looks like: built outside the repository, with what pkg-config says. Also C++. */
+/* What another caller's program looks like: built outside the repository, with what pkg-config says. Also C++. */
 #include <leakpool.h>
 
 #include <stdio.h>

@@ -686,7 +686,7 @@ class NativePool:
 
 @disjoint_base
 class NativeDetector:
-    """The detection over a pool of somebody else: `leakpool.LeakDetector` is its subclass."""
+    """The detection over another library's pool: `leakpool.LeakDetector` is its subclass."""
 
     def __new__(cls, name: str, *, clock: ManualClock | None = None, **options: Any) -> Self: ...
     @property

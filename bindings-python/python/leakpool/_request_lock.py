@@ -94,7 +94,7 @@ class AsyncRequestLock:
             taking.send(None)
         except StopIteration:
             return True
-        # Somebody else waits to be woken with it.
+        # Another caller waits to be woken with it.
         taking.close()
         return False
 

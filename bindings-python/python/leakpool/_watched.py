@@ -94,7 +94,7 @@ class Tracked:
 
 
 def shut_down(descriptor: int) -> None:
-    """Ends the conversation on a socket that somebody else owns and will close."""
+    """Ends the conversation on a socket that another caller owns and will close."""
     if descriptor < 0:
         return
     with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as own:

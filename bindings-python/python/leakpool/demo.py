@@ -144,7 +144,7 @@ def threads_story(dsn: str, log: Log) -> None:
         try:
             reserve_stock(pool, 1)
         except OrderNotFound as error:
-            say(f"caught: {error}; nobody can reach the connection any more")
+            say(f"caught: {error}; the connection cannot be reached any more")
         await_that(lambda: events, "the collector proves the leak")
         say(events[0].text)
         check(events[0].reason == "proven", "it is proven")
@@ -194,7 +194,7 @@ def threads_story(dsn: str, log: Log) -> None:
         say("the logger `leakpool` was told, too; its last line:")
         say(f"  {log.lines[-1]}")
 
-        chapter("The leaking code wakes up: it gets an error, not somebody else's session")
+        chapter("The leaking code wakes up: it gets an error, not another caller's session")
         frame: Any = tracker.errors[0].__traceback__
         while frame.tb_next is not None:
             frame = frame.tb_next

@@ -92,7 +92,7 @@ class ForceReleased(OperationalError):
 
 
 class ConnectionReleased(OperationalError):
-    """The connection was given back to its pool, or closed, and may be somebody else's by now."""
+    """The connection was given back to its pool, or closed, and may be another caller's by now."""
 
 
 class ConnectionLost(OperationalError):

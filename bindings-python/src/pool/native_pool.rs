@@ -545,7 +545,7 @@ impl Drop for NativePool {
     }
 }
 
-/// Closed by somebody else at the same time: then that is that.
+/// Closed by another caller at the same time: then that is that.
 fn already_closed(
     closed: leakpool::Result<Vec<leakpool::CheckoutInfo>>,
 ) -> leakpool::Result<Vec<leakpool::CheckoutInfo>> {

@@ -28,7 +28,7 @@ fn take<T>(shared: &Shared<T>) -> Result<Open<T>> {
     shared.lock().take().ok_or_else(|| {
         Error::new(
             ErrorCode::InvalidArgument,
-            "this COPY is over, or being worked on by somebody else right now",
+            "this COPY is over, or being worked on by another caller right now",
         )
     })
 }

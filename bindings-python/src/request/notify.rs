@@ -28,7 +28,7 @@ async fn receive(inbox: &Inbox, timeout: Option<Duration>, most: usize) -> Resul
     let Some(notifications) = taken.notifications() else {
         return Err(Error::new(
             ErrorCode::InvalidArgument,
-            "somebody else waits for the notifications of this connection right now",
+            "another caller waits for the notifications of this connection right now",
         ));
     };
     let mut received = Vec::new();

@@ -116,7 +116,7 @@ impl Reading {
 }
 
 fn busy() -> Error {
-    Error::new(ErrorCode::InvalidArgument, "this stream is being read by somebody else right now")
+    Error::new(ErrorCode::InvalidArgument, "this stream is being read by another caller right now")
 }
 
 /// Reads, and puts the stream back unless it failed.

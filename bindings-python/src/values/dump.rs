@@ -1,6 +1,6 @@
 //! Dumpers: parameters from objects, with the OIDs and formats that psycopg 3 chooses. Here is which kind of object has
 //! which, and what the connection calls; `kinds` tells kinds by class; `scalar`, `time`, `nested`, `ranges` write the values;
-//! `typed` writes for a type that somebody else named (COPY).
+//! `typed` writes for a type that another caller named (COPY).
 
 mod kinds;
 mod nested;

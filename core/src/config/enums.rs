@@ -8,7 +8,7 @@ pub enum ForceReleaseWhen {
     /// As soon as it is due.
     #[default]
     Due,
-    /// Only while somebody waits for a connection; then the longest idle suspect first.
+    /// Only while a caller waits for a connection; then the longest idle suspect first.
     Exhausted,
 }
 

@@ -410,7 +410,7 @@ options! {
     leak max_held: Option<Duration> = "10 x leak_threshold", "maxHeldMs", "max_held", "Held that long, being used now and then no longer excuses; 0 = never.";
     leak force_release_after: Duration = "300 s", "forceReleaseAfterMs", "force_release_after", "Unused for that long = taken back; 0 = never.";
     leak force_release_busy: bool = "false", "forceReleaseBusy", "force_release_busy", "Take back a checkout whose one statement has run for that long, too.";
-    leak force_release_when: ForceReleaseWhen = "due", "forceReleaseWhen", "force_release_when", "When force release may act: as soon as due, or only while somebody waits.";
+    leak force_release_when: ForceReleaseWhen = "due", "forceReleaseWhen", "force_release_when", "When force release may act: as soon as due, or only while an acquire waits.";
     pool close_timeout: Duration = "30 s", "closeTimeoutMillis", "close_timeout", "How long close waits for holders that look honest; 0 = not at all.";
     pool statement_cache: StatementCache = "auto", "statementCache", "statement_cache", "Repeated SQL is prepared once per connection: true, false, or auto = unless a pooler stands between.";
     pool reset: Reset = "rollback", "reset", "reset", "What happens to a session when it is returned.";

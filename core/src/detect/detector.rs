@@ -476,7 +476,7 @@ impl Detector {
             .filter_map(|slot| {
                 let (word, facts) = slot.facts()?;
                 let info = self.info(slot, word, facts, now);
-                // Site, label and SQL are read after the facts: checked out anew meanwhile, they are somebody else's.
+                // Site, label and SQL are read after the facts: checked out anew meanwhile, they are another caller's.
                 let after = slot.word();
                 (after.generation == word.generation && after.state == State::Held).then_some(info)
             })

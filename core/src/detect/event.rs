@@ -82,7 +82,7 @@ pub struct Revocation {
     pub held: Duration,
     /// How long it had been of no use; `None` if a statement ran.
     pub idle_for: Option<Duration>,
-    /// A finalizer showed that nobody can reach the handle any more.
+    /// A finalizer showed that the handle cannot be reached any more.
     pub(crate) abandoned: Arc<AtomicBool>,
 }
 

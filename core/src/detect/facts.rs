@@ -9,7 +9,7 @@ use crate::clock::Nanos;
 pub enum Activity {
     /// The server works on a statement.
     Executing,
-    /// The server waits for its client: an open `COPY … FROM STDIN`, or a result that nobody reads.
+    /// The server waits for its client: an open `COPY … FROM STDIN`, or a result that is not read.
     Stalled,
     /// Nothing runs, no transaction is open.
     Idle,
@@ -17,7 +17,7 @@ pub enum Activity {
     IdleInTransaction,
     /// Nothing runs, a transaction is open and has failed.
     IdleInFailedTransaction,
-    /// Not known: somebody else's driver does something that nobody follows. It is not "unused".
+    /// Not known: another caller's driver does something that nobody follows. It is not "unused".
     Unknown,
 }
 

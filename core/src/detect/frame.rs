@@ -1,6 +1,6 @@
 //! A stack as people read it: the culprit line, the user's own frames, everybody else's folded away.
 //!
-//! Pure text work on names and paths that somebody else looked up; whose code a frame is says `origin.rs`.
+//! Pure text work on names and paths that another caller looked up; whose code a frame is says `origin.rs`.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -202,7 +202,7 @@ impl Site {
 /// Every function that is inlined at an address, innermost first.
 fn symbols(address: usize) -> Vec<Frame> {
     let mut found = Vec::new();
-    // Takes a lock of the process, which somebody else may have poisoned; a report without names is still a report.
+    // Takes a lock of the process, which another caller may have poisoned; a report without names is still a report.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         backtrace::resolve(address as *mut c_void, |symbol| {
             let name = symbol.name().map(|name| format!("{name:#}"));

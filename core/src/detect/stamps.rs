@@ -19,7 +19,7 @@ pub(crate) struct Stamps {
     /// The generation that has the session, or had it last.
     pub(super) checked_out: AtomicU64,
     pub(super) backend_pid: AtomicU32,
-    /// The last statement as one: a text with the time of another, or of another checkout, would be somebody else's.
+    /// The last statement as one: a text with the time of another, or of another checkout, would be another caller's.
     /// Held for the swap of it.
     sql: Mutex<Option<Sent>>,
 }

@@ -107,7 +107,7 @@ fn did_not_run(round: &[Weak<dyn Sweepable>], span: Duration) {
         return;
     }
     for sweepable in round.iter().filter_map(Weak::upgrade) {
-        // A clock may be somebody else's code.
+        // A clock may be another caller's code.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             if sweepable.clock().is_real() {
                 sweepable.clock().skip(span);
@@ -163,7 +163,7 @@ fn run(shared: &Shared) {
         let mut sleep: Option<Duration> = None;
         for weak in &round {
             let Some(sweepable) = weak.upgrade() else { continue };
-            // A panic in one round, or in a clock that is somebody else's code, must not end detection for everybody.
+            // A panic in one round, or in a clock that is another caller's code, must not end detection for everybody.
             let one = AssertUnwindSafe(|| sweep_one(&*sweepable, &round, &mut due));
             let until = catch_unwind(one).unwrap_or_else(|_| {
                 sweepable.complain("a round of the leak sweeper panicked; it goes on");

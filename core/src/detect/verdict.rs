@@ -65,7 +65,7 @@ pub enum Verdict {
     Expected,
     /// Probably leaked.
     Suspected(Suspicion),
-    /// Certainly leaked: nobody can reach the handle any more.
+    /// Certainly leaked: the handle cannot be reached any more.
     Proven,
 }
 

@@ -137,7 +137,7 @@ impl Record {
 
 fn headline(checkout: &CheckoutInfo, record: Record) -> &'static str {
     match (checkout.verdict, record.habit()) {
-        (Verdict::Proven, _) => "connection leaked (proven: nobody can reach it any more)",
+        (Verdict::Proven, _) => "connection leaked (proven: it cannot be reached any more)",
         (_, Habit::Slow) => "connection held for long (this place has always released in the end: slow?)",
         (_, Habit::Leaks) => "connection leak",
     }

@@ -1,6 +1,6 @@
 //! What is in flight on a session, and so what *settled* means: the one place that says so.
 //!
-//! Everything that decides it is bits of one atomic word, so that whoever asks sees one moment: whether the connection's
+//! Everything that decides it is bits of one atomic word, so that the caller sees one moment: whether the connection's
 //! task has something to do (a request that was queued in the client is seen here before it is on the wire, because
 //! queueing it wakes the task), what the client has not flushed, messages that are half-written or half-read, what the
 //! server owes an answer to, and the transaction status. Release, driver, cancel and Terminate ask for [`Seen`]; what the
@@ -9,7 +9,7 @@
 //!
 //! A batch of Close and Sync alone is not in flight once it is written: it waits for nothing, and changes nothing.
 //!
-//! Who writes: wakers set `WOKEN`; everything else is written by whoever polls the driver, who is alone.
+//! Who writes: wakers set `WOKEN`; everything else is written by the poller the driver, who is alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -154,7 +154,7 @@ impl Task {
         self.inner.register(runtime);
     }
 
-    /// Wakes the runtime's task, whoever polls.
+    /// Wakes the runtime's task, the poller.
     pub(crate) fn wake_task(&self) {
         self.mark_woken();
         self.inner.wake();

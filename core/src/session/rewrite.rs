@@ -1,5 +1,5 @@
 //! What tokio-postgres names, unnamed: for a session behind a transaction pooler, where the next batch may reach another
-//! server session, on which a name is unknown, or somebody else's.
+//! server session, on which a name is unknown, or another caller's.
 //!
 //! tokio-postgres prepares in one batch and executes in another. Here, a Parse of `s1` goes out without the name, its
 //! text is kept, and each Bind of `s1` goes out as Parse, Describe and Bind of the unnamed statement in one batch, whose

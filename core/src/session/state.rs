@@ -197,7 +197,7 @@ impl SessionState {
         self.listeners.deliver(notification, holder);
     }
 
-    /// A log line, on a thread that may wait: whoever polls holds a lock.
+    /// A log line, on a thread that may wait: the poller holds a lock.
     pub(crate) fn log(&self, level: tracing::Level, line: impl FnOnce() + Send + 'static) {
         if self.detector.sink.reads(level) {
             self.detector.sink.log(level, Box::new(line));
@@ -276,7 +276,7 @@ impl SessionState {
 
     /// Something was queued. A task that has ended meanwhile does not look at it any more.
     pub(crate) fn requested(&self) {
-        // Marked before anybody looks: whoever polls at this moment polls once more.
+        // Marked before anybody looks: the poller at this moment polls once more.
         self.task.mark_woken();
         if !self.task.io_mode().by_caller.load(Ordering::SeqCst) {
             match self.poller() {
@@ -289,7 +289,7 @@ impl SessionState {
         }
     }
 
-    /// Whoever asked learns that there will be no answer.
+    /// The caller learns that there will be no answer.
     pub(crate) fn drop_requests(&self) {
         let requests = std::mem::take(&mut *self.requests.lock());
         for mut request in requests {

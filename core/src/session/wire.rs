@@ -148,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                     return Ok(());
                 }
                 let request = session.requests.lock().pop_front();
-                // Whoever asked may have gone before anything was sent; or has given the connection back and waits.
+                // The caller may have gone before anything was sent; or has given the connection back and waits.
                 let asked = matches!(next, Some(HolderState::Active | HolderState::Returning));
                 self.active =
                     request.filter(|request| asked && !request.replies.is_closed()).map(Active::new);
@@ -220,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Observed<S> {
                 let message = self.buffered.split_to(len);
                 self.observer.received(&message);
                 if self.observer.broken {
-                    // Whoever asked meets it as well, and is told what it was.
+                    // The caller meets it as well, and is told what it was.
                     chunk.unsplit(message);
                     break;
                 }

@@ -1,4 +1,4 @@
-//! One checkout of somebody else's pool: how it ends exactly once, and what a holder who comes late is told.
+//! One checkout of another library's pool: how it ends exactly once, and what a holder who comes late is told.
 
 use std::fmt;
 use std::sync::{Arc, Weak};

@@ -1,4 +1,4 @@
-//! The detector over somebody else's pool, on a clock that the tests move.
+//! The detector over another library's pool, on a clock that the tests move.
 
 use std::sync::mpsc;
 use std::thread;

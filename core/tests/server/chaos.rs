@@ -3,7 +3,7 @@
 //! cancels that are cut off and arrive later, requests sent behind one that is taken back.
 //!
 //! What must hold is told by the server: nobody begins inside somebody's transaction, nothing given up is committed,
-//! nothing confirmed is lost, nobody's statement meets somebody else's cancel. Delays are random, from a seed that is
+//! nothing confirmed is lost, nobody's statement meets another caller's cancel. Delays are random, from a seed that is
 //! printed; how much is done is fixed, how long it takes is not.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};

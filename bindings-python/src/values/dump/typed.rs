@@ -1,4 +1,4 @@
-//! Writes binary values of a type that somebody else named: the elements of a binary array, the bounds of a range whose
+//! Writes binary values of a type that another caller named: the elements of a binary array, the bounds of a range whose
 //! class says its type, and what COPY was told to expect. The server casts nothing there.
 
 use leakpool::exchange::Format;

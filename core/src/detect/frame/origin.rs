@@ -75,7 +75,7 @@ pub(super) fn native(function: Option<&str>, file: Option<&str>) -> Origin {
     let vendored = file.is_some_and(|file| parts(file).any(|part| part == "vendor"));
     match package {
         Some(name) if LIBRARY.contains(&name) => Origin::package(name, shown),
-        // A user's own trait, implemented for a type of somebody else, is still the user's code.
+        // A user's own trait, implemented for a foreign type, is still the user's code.
         Some(name) if RUNTIME.contains(&name) && (file.is_none() || vendored) => Origin::package(name, shown),
         Some(name) if vendored => Origin::package(name, shown),
         None if function.is_none() && file.is_none() => {

@@ -241,7 +241,7 @@ fn not_too_late(facts: &Facts, limits: &Limits, now: Nanos, ends: Nanos) {
     // The statement ends, or `UNLISTEN` is used, at any moment before the next look.
     let ended = Traffic { outstanding: 0, unread: false, listening: false, ..facts.traffic };
     if ended == facts.traffic || before.revoke.is_some() {
-        return; // Taken back now, or (`exhausted`) looked at whenever somebody waits.
+        return; // Taken back now, or (`exhausted`) looked at whenever a caller waits.
     }
     for end in (now + 1..look.min(ends)).step_by(4) {
         let facts = Facts { traffic: ended, last_use: end, last_byte: end, ..*facts };

@@ -134,7 +134,7 @@ impl Statements {
 
     /// A name that was never used on this connection, nor can be by tokio-postgres (`s0`, `p0`), nor by any other
     /// connection: 128 random bits of it are this one's. Should a pooler have gone unseen, a name may be unknown to its
-    /// server session, but is never somebody else's.
+    /// server session, but is never another caller's.
     pub(crate) fn name(&mut self, prefix: &str) -> Arc<str> {
         self.names += 1;
         let own = self.own.get_or_insert_with(|| {

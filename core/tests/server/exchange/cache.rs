@@ -69,7 +69,7 @@ async fn the_cache_is_bounded_and_what_leaves_it_is_closed() {
     assert!(!kept.iter().any(|sql| sql == "SELECT 0"));
 }
 
-/// The same without a tag that tells of it, as if somebody else had done it.
+/// The same without a tag that tells of it, as if another caller had done it.
 fn behind(sql: &str) -> String {
     format!("DO $do$ BEGIN EXECUTE $sql${sql}$sql$; END $do$")
 }
