@@ -318,6 +318,14 @@ class Runner:
 
         await self.outcome(cancel(), lambda _: {"error": None}, expect or {})
 
+    async def do_collect(self, name: str) -> None:
+        import gc
+
+        await self.do_forget(name)
+        gc.collect()
+        await asyncio.sleep(0)
+        gc.collect()
+
     async def do_prove(self, name: str, expect: Facts | None = None) -> None:
         import gc
 

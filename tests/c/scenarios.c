@@ -17,6 +17,7 @@ enum { MOST = 64, LIMIT_MS = 60000 };
 static const char *const unsupported[][2] = {
     {"copy_in_open", "the C interface has no COPY"},
     {"read_nothing", "a result is collected as a whole: none can be left unread"},
+    {"collect", "C has no collector, and so no handle that it could find unreachable"},
     {"cancel_acquire", "a blocking call cannot be given up by its caller"},
 };
 

@@ -19,6 +19,7 @@ const STEPS = {
   copy_in_open: 'on sql',
   read_nothing: 'on sql',
   cancel: 'on expect?',
+  collect: 'name',
   prove: 'name expect?',
   owner_ended: 'name expect?',
   force_release: 'name expect?',

@@ -43,6 +43,24 @@ const ACTS = {
     // It keeps the client, too.
     runner.of(name).release = null
   },
+  async collect(runner, { name }) {
+    let finalized = false
+    const registry = new FinalizationRegistry(() => (finalized = true))
+    // In a function of its own, whose frame keeps nothing.
+    ;(() => registry.register(runner.client(name), undefined))()
+    runner.held.delete(name)
+    runner.of(name).release = null
+    await runner.eventually(async () => {
+      gc()
+      await new Promise((resolve) => setImmediate(resolve))
+      if (!finalized) throw new Error('the collector has not found it')
+    })
+    // The pool's own finalizer runs in the same round of them, or the next.
+    for (let round = 0; round < 3; round++) {
+      gc()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  },
   async prove(runner, { name, expect }) {
     const { id } = runner.of(name)
     if (expect?.error !== undefined) {

@@ -88,6 +88,7 @@ impl Runner {
                 let outcome = self.connection(&on)?.cancel();
                 self.done(outcome, &expect)?;
             }
+            Step::Collect { name } => self.take(&name).await?.abandon(),
             Step::Prove { name, expect } => {
                 let outcome = self.pool.prove_leaked(self.id(&name)?);
                 self.done(outcome, &expect)?;

@@ -113,6 +113,9 @@ pub enum Step {
         #[serde(default)]
         expect: Facts,
     },
+    Collect {
+        name: String,
+    },
     Prove {
         name: String,
         #[serde(default)]
