@@ -305,6 +305,7 @@ mod tests {
             ("max_size", "7"),
             ("min_idle", "2"),
             ("max_uses", "9"),
+            ("max_waiting", "6"),
             ("acquire_timeout", "1 s"),
             ("idle_timeout", "2 s"),
             ("max_lifetime", "3 s"),
