@@ -504,7 +504,7 @@ export class Client extends EventEmitter {
 
   query: Queryable['query']
 
-  /** Refused: a client is connected when a pool hands out it. */
+  /** Refused: a client is connected when a pool hands it out. */
   connect(): Promise<any>
   connect(callback: (err: Error) => void): void
   /** The session is not to be used again: its release ends it. */

@@ -1245,7 +1245,7 @@ enum leakpool_status leakpool_detector_unknown(const struct leakpool_detector *d
 // A barrier for its reclaim callback: when it has returned, with whatever status, the callback has returned too, or
 // will never be called; so the connection is the caller's alone. (Inside that callback it returns at once.)
 //
-// LEAKPOOL_FORCE_RELEASED: it had been taken away before. Close the connection, and do not hand out it again.
+// LEAKPOOL_FORCE_RELEASED: it had been taken away before. Close the connection, and do not hand it out again.
 enum leakpool_status leakpool_detector_check_in(const struct leakpool_detector *detector,
                                                 uint64_t checkout,
                                                 struct leakpool_error **error);

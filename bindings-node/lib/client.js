@@ -172,7 +172,7 @@ class Client extends EventEmitter {
     }
     if (this._ending) return new LeakpoolError(CLOSED, 'already_released')
     if (!this._out || stale) {
-      const text = 'Client was released to the pool and is not queryable; connect() hands out one'
+      const text = 'Client was released to the pool and is not queryable; connect() hands one out'
       return new LeakpoolError(text, 'already_released')
     }
     return null

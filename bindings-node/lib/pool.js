@@ -77,7 +77,7 @@ class Pool extends EventEmitter {
   // ---- acquiring ------------------------------------------------------------------------------------------------
 
   /**
-   * Lends a client: `connect()`, `connect(callback)`, `connect({ label, expectedDurationMs, timeoutMs, signal })`.
+   * Hands a client out: `connect()`, `connect(callback)`, `connect({ label, expectedDurationMs, timeoutMs, signal })`.
    * @param {any} [options]
    * @param {any} [callback]
    * @returns {any}
@@ -483,7 +483,7 @@ class Pool extends EventEmitter {
   }
 
   /**
-   * Lends a client to `fn`, and takes it back whatever happens.
+   * Hands a client to `fn`, and takes it back whatever happens.
    * @template T
    * @param {(client: CheckedOutClient) => Promise<T> | T} fn
    * @param {any} [options] as for connect

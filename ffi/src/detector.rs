@@ -256,7 +256,7 @@ pub unsafe extern "C" fn leakpool_detector_unknown(
 /// A barrier for its reclaim callback: when it has returned, with whatever status, the callback has returned too, or
 /// will never be called; so the connection is the caller's alone. (Inside that callback it returns at once.)
 ///
-/// LEAKPOOL_FORCE_RELEASED: it had been taken away before. Close the connection, and do not hand out it again.
+/// LEAKPOOL_FORCE_RELEASED: it had been taken away before. Close the connection, and do not hand it out again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_detector_check_in(
     detector: *const leakpool_detector,

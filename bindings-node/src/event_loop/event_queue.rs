@@ -72,6 +72,6 @@ impl EventQueue {
 
 impl std::fmt::Debug for EventQueue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mail").field("lost", &self.lost()).finish_non_exhaustive()
+        f.debug_struct("EventQueue").field("lost", &self.lost()).finish_non_exhaustive()
     }
 }

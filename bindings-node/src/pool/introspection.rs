@@ -156,7 +156,7 @@ impl JsPool {
         options::depth(&self.0.pool.policy())
     }
 
-    /// Waits until every event of before has been told to this thread's mailbox, or the limit is over.
+    /// Waits until every event of before has been told to this thread's queue, or the limit is over.
     #[napi(catch_unwind)]
     pub fn flush(&self, millis: f64) -> bool {
         let limit = Duration::try_from_secs_f64(millis / 1000.0).unwrap_or(Duration::ZERO);

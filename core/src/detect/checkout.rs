@@ -180,7 +180,7 @@ impl Slot {
         self.returning_since.load(Ordering::Relaxed)
     }
 
-    /// Lends the slot. The caller owns the connection, and with it this slot: nobody else may hand out it now.
+    /// Checks the slot out. The caller owns the connection, and with it this slot: nobody else may hand it out now.
     pub(crate) fn check_out(
         &self,
         now: Nanos,
@@ -239,7 +239,7 @@ impl Slot {
     }
 
     /// Takes a settled release back: whoever released it found that it may not be checked out yet. Only for the one who
-    /// holds the object that goes with a free slot, so that nobody else can hand out it.
+    /// holds the object that goes with a free slot, so that nobody else can hand it out.
     pub(crate) fn begin_returning(&self, generation: u64, now: Nanos) -> bool {
         self.returning_since.store(now, Ordering::Relaxed);
         self.transition(generation, State::Free, State::Returning, Flags::default()).is_ok()

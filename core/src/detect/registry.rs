@@ -70,7 +70,7 @@ impl Registry {
         lock(&self.free).push(slot.index());
     }
 
-    /// Lends a slot and makes sure that it is looked at `first_look` from now (zero = never). The second value
+    /// Checks a slot out and makes sure that it is looked at `first_look` from now (zero = never). The second value
     /// is true if the sweeper has to be woken for that.
     #[inline]
     pub(crate) fn check_out(

@@ -1,7 +1,7 @@
 //! The bytes between us and a server, whatever they travel over.
 //!
 //! A [`PollSocket`] is watched by a runtime once somebody has to wait for it there, and only then: a thread that reads and
-//! writes for itself (`wheel.rs`) would otherwise wake the runtime with every answer.
+//! writes for itself (`poller.rs`) would otherwise wake the runtime with every answer.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};

@@ -159,7 +159,7 @@ impl Shared {
         if self.over.load(Ordering::SeqCst) { Err(closed(&self.name)) } else { Ok(connection) }
     }
 
-    /// Lends the connection of a place, or an idle one for it. The place comes back if there is none.
+    /// Checks out the connection of a place, or an idle one for it. The place comes back if there is none.
     #[inline]
     fn check_out_idle<'a>(
         self: &Arc<Self>,
@@ -177,7 +177,7 @@ impl Shared {
         }
     }
 
-    /// Lends this connection; `None` if its session died at this very moment.
+    /// Checks this connection out; `None` if its session died at this very moment.
     #[inline]
     fn check_out(
         self: &Arc<Self>,

@@ -120,7 +120,7 @@ impl Driver {
             return false;
         }
         let Some(reset) = session.reset() else {
-            // The pool is gone: there is nobody to hand out it to.
+            // The pool is gone: there is nobody to hand it out to.
             session.refuse_return(word.generation);
             return false;
         };

@@ -1,4 +1,4 @@
-//! The raw exchange: PostgreSQL's own protocol on a checked out connection, between the requests of `tokio-postgres`.
+//! The raw exchange: PostgreSQL's own protocol on a connection that is checked out, between the requests of `tokio-postgres`.
 //!
 //! For hosts in other languages, and for Rust where `tokio-postgres` hides too much: parameters and results as text or
 //! binary, parameter OIDs of your choosing, several statements in one text, command tags, every field of an error, COPY.

@@ -41,7 +41,7 @@ enum HolderState {
 
 impl fmt::Debug for WatchedCheckout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Holding").field("slot", &self.slot.index()).finish_non_exhaustive()
+        f.debug_struct("WatchedCheckout").field("slot", &self.slot.index()).finish_non_exhaustive()
     }
 }
 

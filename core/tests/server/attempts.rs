@@ -207,7 +207,7 @@ async fn connections_that_end_as_soon_as_they_are_made_back_off_too() {
     pool.close().await.unwrap();
 }
 
-/// A runtime that builds a pool with one connection, hands out it, and is blocked until it is dropped.
+/// A runtime that builds a pool with one connection, hands it out, and is blocked until it is dropped.
 fn held_on_a_blocked_runtime() -> (Pool, std::sync::mpsc::Sender<()>) {
     let (tell, told) = std::sync::mpsc::channel();
     let (let_go, until) = std::sync::mpsc::channel::<()>();
