@@ -1,9 +1,8 @@
-//! For the tests of connecting: certificates made by the `openssl` command, a throw-away TLS cluster made by the local
-//! server binaries, and a session that is enough to see what a connection is like. Only loopback.
+//! For the tests of connecting: certificates made by the `openssl` command, a throw-away TLS cluster (started by
+//! `tests/with-postgres`), and a session that is enough to see what a connection is like. Only loopback.
 
 use std::future::{Ready, ready};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
@@ -98,10 +97,11 @@ pub(crate) fn certificates() -> Arc<TempDir> {
     })
 }
 
-/// A running cluster with TLS, on 127.0.0.1 and on a unix socket in its own directory.
+/// A running cluster with TLS, on 127.0.0.1 and on a unix socket: `tests/with-postgres` starts it, and stops it when its
+/// command ends, which waits for the end of its input.
 pub(crate) struct Cluster {
     server: Child,
-    dir: TempDir,
+    socket_dir: String,
     pub(crate) port: u16,
     pub(crate) certificates: Arc<TempDir>,
 }
@@ -125,112 +125,54 @@ CREATE ROLE limited_user LOGIN PASSWORD 'pw' CONNECTION LIMIT 0;
 CREATE ROLE trusted_user LOGIN;
 ";
 
+/// Where a server of the test's own comes from.
+const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/with-postgres");
+
 impl Cluster {
     /// The running one, or a new one; `None`, with a word why, where there are no server binaries.
     pub(crate) fn running() -> Option<Arc<Cluster>> {
         static SLOT: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
-        let Some(bin) = binaries() else {
-            let why = "no initdb in /usr/lib/postgresql/*/bin or PATH";
+        let finder = Path::new(STARTER).with_file_name("").join("../scripts/find-postgres");
+        if !Command::new(finder).stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            let why = "there are no binaries of a PostgreSQL server";
             assert!(std::env::var_os("LEAKPOOL_TEST_ALL").is_none(), "a test may not be skipped here: {why}");
             eprintln!("skipped: {why}");
             return None;
-        };
-        Some(shared(&SLOT, || Cluster::start(&bin)))
+        }
+        Some(shared(&SLOT, Cluster::start))
     }
 
-    fn start(bin: &Path) -> Cluster {
+    fn start() -> Cluster {
         let certificates = certificates();
-        let dir = TempDir::new();
-        let owner = owner();
-        if let Some((uid, gid)) = owner {
-            chown(&dir.0, Some(uid), Some(gid)).unwrap();
-        }
-        let home = dir.0.clone();
-        let command = |program: &str| {
-            let mut command = Command::new(bin.join(program));
-            command.current_dir(&home).stdin(Stdio::null());
-            if let Some((uid, gid)) = owner {
-                command.uid(uid).gid(gid);
-            }
-            command
-        };
-        let data = dir.path("data");
-        let done = command("initdb")
-            .args(["-A", "trust", "-U", "postgres", "-N", "-D"])
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        for (from, to) in [("server.crt", "server.crt"), ("server.key", "server.key"), ("ca.crt", "ca.crt")] {
-            let to = data.join(to);
-            fs::copy(certificates.path(from), &to).unwrap();
-            fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).unwrap();
-            if let Some((uid, gid)) = owner {
-                chown(&to, Some(uid), Some(gid)).unwrap();
-            }
-        }
-        fs::write(data.join("pg_hba.conf"), HBA).unwrap();
-        let port = free_port();
-        let log = fs::File::create(dir.path("log")).unwrap();
-        let server = command("postgres")
-            .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"])
-            .arg(&dir.0)
-            .args(["-c", "ssl=on", "-c", "ssl_ca_file=ca.crt", "-c", "fsync=off", "-D"])
-            .arg(&data)
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
+        let mut server = Command::new(STARTER)
+            .args(["sh", "-c", r#"echo "$DATABASE_URL $LEAKPOOL_TEST_SOCKET_DIR"; exec cat >/dev/null"#])
+            .env_remove("DATABASE_URL")
+            .env("LEAKPOOL_SERVER_CERTS", &certificates.0)
+            .env("LEAKPOOL_SERVER_HBA", HBA)
+            .env("LEAKPOOL_SERVER_SQL", ROLES)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let cluster = Cluster { server, dir, port, certificates };
-        let roles = || {
-            let mut psql = command("psql");
-            psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-c", ROLES]);
-            psql.arg("-h").arg(&cluster.dir.0).args(["-p", &port.to_string()]).output().unwrap()
-        };
-        let ready = (0..300).any(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            roles().status.success()
-        });
-        assert!(ready, "{}", fs::read_to_string(cluster.dir.path("log")).unwrap_or_default());
-        cluster
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (url, socket_dir) =
+            line.trim().split_once(' ').expect("with-postgres says why on its standard error");
+        let port = url.rsplit_once(':').and_then(|(_, rest)| rest.split('/').next()?.parse().ok()).unwrap();
+        Cluster { server, socket_dir: socket_dir.to_owned(), port, certificates }
     }
 
     /// The directory of its socket.
     pub(crate) fn socket_dir(&self) -> String {
-        self.dir.0.to_str().unwrap().to_owned()
+        self.socket_dir.clone()
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // SIGINT = fast shutdown; a killed postmaster would leave its children behind.
-        let stopped = Command::new("kill").args(["-INT", &self.server.id().to_string()]).status();
-        if !stopped.is_ok_and(|s| s.success()) {
-            let _ = self.server.kill();
-        }
+        drop(self.server.stdin.take());
         let _ = self.server.wait();
     }
-}
-
-fn binaries() -> Option<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
-        .map(|dirs| dirs.filter_map(|d| Some(d.ok()?.path().join("bin"))).collect())
-        .unwrap_or_default();
-    found.sort();
-    found.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
-    found.into_iter().find(|dir| dir.join("initdb").exists() && dir.join("postgres").exists())
-}
-
-/// The server refuses to run as root: then as the user `postgres`, or as nobody.
-fn owner() -> Option<(u32, u32)> {
-    let id = |arguments: &[&str]| {
-        let done = Command::new("id").args(arguments).output().ok().filter(|d| d.status.success())?;
-        String::from_utf8(done.stdout).ok()?.trim().parse::<u32>().ok()
-    };
-    if id(&["-u"]) != Some(0) {
-        return None;
-    }
-    ["postgres", "nobody"].into_iter().find_map(|user| Some((id(&["-u", user])?, id(&["-g", user])?)))
 }
 
 /// A port that nobody listens on.
