@@ -62,7 +62,7 @@ class Client extends EventEmitter {
     }
     /** @type {import('./pool').ThePool} */
     this._pool = pool
-    this._member = slot
+    this._slot = slot
     this._native = pool._native
     this._types = new TypeOverrides(pool.options.types)
     /** Checked out now. */
@@ -113,11 +113,11 @@ class Client extends EventEmitter {
 
   /** The id of its checkout, as events and reports show it. */
   get _leakDetectionId() {
-    return this._native.checkoutId(this._member)
+    return this._native.checkoutId(this._slot)
   }
 
   get _connectionId() {
-    return this._native.checkoutId(this._member)
+    return this._native.checkoutId(this._slot)
   }
 
   /**
@@ -182,7 +182,7 @@ class Client extends EventEmitter {
   _send(request) {
     this._active = request
     this._asked = true
-    request.submit(this._native, this._member)
+    request.submit(this._native, this._slot)
   }
 
   /**
@@ -281,7 +281,7 @@ class Client extends EventEmitter {
   _listen() {
     if (!this._out) return
     this._pool._hold(this)
-    this._native.listen(this._member)
+    this._native.listen(this._slot)
   }
 
   /** A client is connected when it is checked out. */
@@ -309,7 +309,7 @@ class Client extends EventEmitter {
 
   /** Asks the server to cancel what runs. */
   cancel() {
-    if (this._out) this._native.cancel(this._member)
+    if (this._out) this._native.cancel(this._slot)
   }
 
   ref() {}
@@ -318,7 +318,7 @@ class Client extends EventEmitter {
 
   /** `I`: idle, `T`: in a transaction, `E`: in a failed one; null if it is not known. */
   getTransactionStatus() {
-    return (this._out ? this._native.transactionStatus(this._member) : null) ?? null
+    return (this._out ? this._native.transactionStatus(this._slot) : null) ?? null
   }
 
   /** @param {string} text */

@@ -84,12 +84,12 @@ class LeakDetector extends EventEmitter {
       if (typeof callback === 'function') {
         return connect.call(pool, (/** @type {any} */ error, /** @type {any} */ client, /** @type {any} */ release) => {
           if (error || client === undefined) return callback(error, client, release)
-          detector._lent(client, stack)
+          detector._checkedOut(client, stack)
           return callback(error, client, client.release)
         })
       }
       return connect.call(pool).then((/** @type {any} */ client) => {
-        detector._lent(client, stack)
+        detector._checkedOut(client, stack)
         return client
       })
     }
@@ -119,7 +119,7 @@ class LeakDetector extends EventEmitter {
    * @param {any} client
    * @param {import('./stack').Stack | undefined} captured
    */
-  _lent(client, captured) {
+  _checkedOut(client, captured) {
     if (this._stopped) return
     const checkout = new WatchedCheckout(this._native.checkOut(captured !== undefined, null, -1), client, captured)
     this._checkouts.set(client, checkout)

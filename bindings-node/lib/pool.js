@@ -89,7 +89,7 @@ class Pool extends EventEmitter {
       const slot = this.ending ? -1 : this._tryAcquire(depth > 0)
       if (slot >= 0) {
         const entry = this._entries[slot]
-        if (entry !== undefined) return Promise.resolve(this._lend(entry, captured))
+        if (entry !== undefined) return Promise.resolve(this._handOut(entry, captured))
         return new Promise((resolve, reject) => {
           this._admit(slot, captured, false, (error, client) => (error ? reject(error) : resolve(client)))
         }).catch(errors.restack)
@@ -180,7 +180,7 @@ class Pool extends EventEmitter {
   _admit(slot, captured, keep, done) {
     const known = this._entries[slot]
     if (known !== undefined) {
-      done(null, this._lend(known, captured, keep))
+      done(null, this._handOut(known, captured, keep))
       return
     }
     const client = new Client(MAKER, this, slot)
@@ -189,7 +189,7 @@ class Pool extends EventEmitter {
     collected.register(client, { pool: new WeakRef(this), slot, token: entry.token })
     const { onConnect, verify } = this.options
     const check_out = () => {
-      this._lend(entry, captured, keep)
+      this._handOut(entry, captured, keep)
       if (!verify) return done(null, client)
       const { release } = client
       verify(client, (/** @type {any} */ error) => {
@@ -221,7 +221,7 @@ class Pool extends EventEmitter {
    * @param {import('./stack').Stack | undefined} captured
    * @param {boolean} [keep]
    */
-  _lend(entry, captured, keep = false) {
+  _handOut(entry, captured, keep = false) {
     const client = /** @type {CheckedOutClient} */ (entry.client ?? entry.weak.deref())
     this._begin(entry, client, captured, keep)
     tell(this, 'acquire', client)
@@ -264,7 +264,7 @@ class Pool extends EventEmitter {
    * @param {CheckedOutClient} client
    */
   _hold(client) {
-    const entry = this._entries[client._member]
+    const entry = this._entries[client._slot]
     if (entry === undefined || !entry.out) return
     entry.kept = true
     entry.client = client
@@ -458,7 +458,7 @@ class Pool extends EventEmitter {
     }
     const slot = this.ending ? -1 : this._tryAcquire(captured !== undefined)
     const entry = slot >= 0 ? this._entries[slot] : undefined
-    if (entry !== undefined) return run(this._lend(entry, captured))
+    if (entry !== undefined) return run(this._handOut(entry, captured))
     const done = (/** @type {Error | null} */ error, /** @type {CheckedOutClient | undefined} */ client) => {
       if (error) reject(error)
       else run(/** @type {CheckedOutClient} */ (client))
@@ -473,9 +473,9 @@ class Pool extends EventEmitter {
    * @returns {Error | null}
    */
   _leftOpen(client) {
-    if (this._native.transactionStatus(client._member) === 'I') return null
+    if (this._native.transactionStatus(client._slot) === 'I') return null
     try {
-      errors.rethrown(() => this._native.endsHere(client._member))
+      errors.rethrown(() => this._native.endsHere(client._slot))
       return null
     } catch (error) {
       return /** @type {Error} */ (error)

@@ -402,7 +402,7 @@ def test_outside_a_loop(dsn: str) -> None:
     asyncio.run(pool.close())
 
 
-def test_an_idle_connection_is_lent_without_a_step_of_the_loop(dsn: str, run: Run) -> None:
+def test_an_idle_connection_is_handed_out_without_a_step_of_the_loop(dsn: str, run: Run) -> None:
     async def main() -> None:
         async with make(dsn) as pool:
             async with pool.connection():

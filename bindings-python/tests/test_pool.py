@@ -42,7 +42,7 @@ def test_a_block_that_fails_rolls_back_and_returns(
     assert pool.metrics().dirty_releases == 0
 
 
-def test_a_returned_connection_is_lent_again(pool: leakpool.Pool[Any]) -> None:
+def test_a_returned_connection_is_handed_out_again(pool: leakpool.Pool[Any]) -> None:
     with pool.connection() as conn:
         pid = conn.info.backend_pid
     with pool.connection() as conn:
@@ -285,7 +285,7 @@ def test_check_closes_what_is_broken(make_pool: Make, server: psycopg.Connection
         assert conn.info.backend_pid == alive
 
 
-def test_a_session_that_died_idle_is_not_lent(
+def test_a_session_that_died_idle_is_not_handed_out(
     pool: leakpool.Pool[Any], server: psycopg.Connection[Any]
 ) -> None:
     with pool.connection() as conn:

@@ -114,7 +114,7 @@ class AsyncPool(PoolBase, Generic[ACT]):
                 timeout, label=label, expected_duration=expected_duration
             )
             return plain
-        return self._lend(self._connection_async(timeout, label=label, expected_duration=expected_duration))
+        return self._check_out(self._connection_async(timeout, label=label, expected_duration=expected_duration))
 
     async def putconn(self, conn: ACT) -> None:
         """Gives back what `getconn` gave. A transaction that is open is rolled back."""
@@ -187,7 +187,7 @@ class AsyncPool(PoolBase, Generic[ACT]):
 
     # ---- what the native layer calls -------------------------------------------------------------------------
 
-    async def _lend(self, block: Any) -> ACT:
+    async def _check_out(self, block: Any) -> ACT:
         """A connection on which the callbacks were called."""
         limit = block._timeout
         if limit is None:
@@ -205,7 +205,7 @@ class AsyncPool(PoolBase, Generic[ACT]):
 
     async def _enter(self, block: Any) -> ACT:
         """The beginning of a `connection()` block."""
-        conn = await self._lend(block)
+        conn = await self._check_out(block)
         block._entered(conn)
         return conn
 
