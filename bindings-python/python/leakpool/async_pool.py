@@ -114,7 +114,9 @@ class AsyncPool(PoolBase, Generic[ACT]):
                 timeout, label=label, expected_duration=expected_duration
             )
             return plain
-        return self._check_out(self._connection_async(timeout, label=label, expected_duration=expected_duration))
+        return self._check_out(
+            self._connection_async(timeout, label=label, expected_duration=expected_duration)
+        )
 
     async def putconn(self, conn: ACT) -> None:
         """Gives back what `getconn` gave. A transaction that is open is rolled back."""

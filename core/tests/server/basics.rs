@@ -7,7 +7,7 @@ use leakpool::{Activity, EventKind, Verdict};
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_is_lent_used_and_lent_again() {
+async fn a_connection_is_handed_out_used_and_handed_out_again() {
     let pool = builder().max_size(2).build().unwrap();
     let first = pool.acquire().await.unwrap();
     let pid = first.backend_pid().unwrap();

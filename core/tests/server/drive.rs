@@ -143,7 +143,7 @@ fn a_force_release_reaches_a_thread_that_waits() {
 }
 
 #[tokio::test]
-async fn a_session_that_ended_while_nobody_watched_is_not_lent() {
+async fn a_session_that_ended_while_nobody_watched_is_not_handed_out() {
     let pool = pool(1);
     let removed = pool.events(&[EventKind::Remove]);
     let ending = pool.clone();

@@ -176,7 +176,7 @@ async fn a_statement_that_waits_in_parse_executes() {
 }
 
 #[tokio::test]
-async fn a_statement_that_waits_in_parse_is_not_lent_and_is_cancelled_when_it_is_given_up() {
+async fn a_statement_that_waits_in_parse_is_not_handed_out_and_is_cancelled_when_it_is_given_up() {
     let watcher = observer().await;
     table(&watcher, "parsed_never").await;
     let (pool, clock) = on_manual_clock(|b| b.max_size(1));
@@ -321,7 +321,7 @@ async fn a_discarded_session_that_waits_is_ended() {
 
 /// Nobody can know whether it arrives, and when: the next holder's statement must not be what it hits.
 #[tokio::test]
-async fn a_session_whose_cancel_is_not_confirmed_is_not_lent_again() {
+async fn a_session_whose_cancel_is_not_confirmed_is_not_handed_out_again() {
     let watcher = observer().await;
     let proxy = Proxy::start();
     let pool = through(&proxy);

@@ -114,7 +114,7 @@ async fn the_next_holder_hears_nothing_of_what_was_listened_to_inside_other_stat
 }
 
 #[tokio::test]
-async fn a_session_that_turns_out_to_listen_is_not_lent_as_it_is() {
+async fn a_session_that_turns_out_to_listen_is_not_handed_out_as_it_is() {
     let watcher = observer().await;
     watcher
         .batch_execute(
