@@ -106,6 +106,11 @@ pub(super) async fn make(
         let made = attempt.connect(deadline).await;
         let shared = attempt.pool.upgrade()?;
         if attempt.is_for_nothing() {
+            // One that was ready at this very moment takes its leave with the idle ones.
+            if let Some(Ok(connection)) = made {
+                shared.made(&connection, started);
+                place.fill(connection);
+            }
             return Some(Err(closed(&shared.name)));
         }
         let error = match made? {
@@ -236,23 +241,27 @@ impl Shared {
         let timeout = request.timeout.unwrap_or_else(|| self.options().acquire_timeout);
         let deadline = if timeout.is_zero() { Nanos::MAX } else { started.saturating_add(nanos(timeout)) };
 
-        let place = match Place::take(&self) {
-            Some(place) => place,
-            None => {
-                let most = self.options().max_waiting;
-                let waiting = self.places.wait(most).map_err(|TooMany| self.too_many_waiting(most))?;
-                self.detector.waiting_began();
-                match self.timing.before(deadline, waiting).await {
-                    Some(Ok(())) => Place::of(&self),
-                    Some(Err(Closed)) => return Err(closed(&self.name)),
-                    None => return Err(self.exhausted(AcquirePhase::Wait, started, None)),
-                }
-            }
-        };
         let waited = |shared: &Shared| shared.detector.now().saturating_sub(started);
-        let mut place = match self.check_out_idle(place, &mut request, waited(&self)) {
-            Ok(connection) => return self.unless_over(connection),
-            Err(place) => place,
+        let mut most = self.options().max_waiting;
+        let mut place = loop {
+            let place = match Place::take(&self) {
+                Some(place) => place,
+                None => {
+                    let waiting = self.places.wait(most).map_err(|TooMany| self.too_many_waiting(most))?;
+                    self.detector.waiting_began();
+                    match self.timing.before(deadline, waiting).await {
+                        Some(Ok(())) => Place::of(&self),
+                        Some(Err(Closed)) => return Err(closed(&self.name)),
+                        None => return Err(self.exhausted(AcquirePhase::Wait, started, None)),
+                    }
+                }
+            };
+            match self.check_out_idle(place, &mut request, waited(&self)) {
+                Ok(connection) => return self.unless_over(connection),
+                Err(place) if !self.places.is_overfull() => break place,
+                // The pool was made smaller, and what was idle for it is gone: it waits again, and was let in before.
+                Err(_place) => most = 0,
+            }
         };
 
         // One is on its way back and settles in a moment: that is cheaper, for us and the server, than a new one.

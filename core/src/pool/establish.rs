@@ -40,6 +40,8 @@ pub(super) struct Making {
     pool: Weak<Shared>,
     target: Arc<ConnectConfig>,
     expires_at: Nanos,
+    /// How often the pool had been drained when the attempt began.
+    drains: u64,
 }
 
 /// A session whose task runs. Dropped before it is [taken](Attempted::take), it is a lost attempt: its task is aborted,
@@ -79,7 +81,7 @@ impl Establish for Making {
         let Connected { stream, socket, peer, channel_binding } = transport;
         let shared = self.shared()?;
         let slot = Lease::claim(&shared.detector).map_err(NotMade::Ours)?;
-        let record = shared.record(self.expires_at);
+        let record = shared.record(self.expires_at, self.drains);
         let owner: Arc<dyn Owner<SessionState>> = record.clone();
         let behind_pooler = shared.is_behind_pooler();
         let session = SessionState::new(owner, slot, peer, stream.socket(), socket, behind_pooler);
@@ -141,7 +143,8 @@ impl Making {
             0 => Nanos::MAX,
             _ => now.saturating_add(lifetime - jitter(lifetime)),
         };
-        Making { pool: shared.me.clone(), target: shared.target.clone(), expires_at }
+        let drains = shared.drains.load(Ordering::SeqCst);
+        Making { pool: shared.me.clone(), target: shared.target.clone(), expires_at, drains }
     }
 
     /// Makes a connection and its task. Runs on the pool's runtime. Dropped on the way, it leaves nothing behind.

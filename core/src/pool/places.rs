@@ -4,7 +4,8 @@
 //! taken. Idle connections have none. Whoever waits for a place gets it in turn; a place that is free while somebody
 //! waits does not exist. Nothing is woken, dropped or called under the lock.
 //!
-//! So there are never more connections than `max_size`: one is only made by whoever has a place and found none idle.
+//! So there are never more connections than `max_size`: one is only made by whoever has a place, found none idle, and was not
+//! overtaken by a pool that was made smaller ([`is_overfull`](Places::is_overfull)).
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -113,6 +114,12 @@ impl<T> Places<T> {
         let mut books = self.books.lock();
         debug_assert!(books.open > 0, "more connections have gone than there were");
         books.open = books.open.saturating_sub(1);
+    }
+
+    /// More places are taken than there are: the pool was made smaller meanwhile.
+    pub(super) fn is_overfull(&self) -> bool {
+        let books = self.books.lock();
+        books.taken > books.max_size
     }
 
     /// A place is free: with its connection gone, if it had one.
@@ -246,12 +253,15 @@ impl<T> Drop for Waiting<'_, T> {
         if self.over {
             return;
         }
-        {
+        // Dropping its sender wakes whoever polls it: not under the lock.
+        let waited = {
             let mut books = self.places.books.lock();
-            if books.waiting.remove(&self.ticket).is_some() {
-                self.places.publish(&books);
-                return;
-            }
+            let waited = books.waiting.remove(&self.ticket);
+            self.places.publish(&books);
+            waited
+        };
+        if waited.is_some() {
+            return;
         }
         // Somebody is about to give it a place, or has: after the close, only what was sent before counts.
         self.granted.close();

@@ -80,6 +80,8 @@ pub(super) struct Place<'a> {
     /// False once the place belongs to a checkout.
     taken: bool,
     connection: Option<Conn>,
+    /// The connection was made for this very caller: it is handed out once, whatever age or a drain say of it.
+    made: bool,
 }
 
 impl<'a> Place<'a> {
@@ -87,15 +89,17 @@ impl<'a> Place<'a> {
     #[inline]
     pub(super) fn take(pool: &'a Arc<Shared>) -> Option<Place<'a>> {
         match pool.places.take() {
-            Take::Connection(connection) => Some(Place { pool, taken: true, connection: Some(connection) }),
-            Take::Place => Some(Place { pool, taken: true, connection: None }),
+            Take::Connection(connection) => {
+                Some(Place { pool, taken: true, connection: Some(connection), made: false })
+            }
+            Take::Place => Some(Place::of(pool)),
             Take::Nothing => None,
         }
     }
 
     /// For whoever was given one.
     pub(super) fn of(pool: &'a Arc<Shared>) -> Place<'a> {
-        Place { pool, taken: true, connection: None }
+        Place { pool, taken: true, connection: None, made: false }
     }
 
     /// The connection in it, or an idle one. Those that may not be checked out any more leave.
@@ -103,6 +107,9 @@ impl<'a> Place<'a> {
     pub(super) fn idle_connection(&mut self, now: Nanos) -> Option<Conn> {
         loop {
             let connection = self.connection.take().or_else(|| self.pool.places.pop())?;
+            if std::mem::take(&mut self.made) && !connection.session.is_ended() {
+                return Some(connection);
+            }
             connection.session.probe();
             match self.pool.unusable_reason(&connection, now) {
                 None => return Some(connection),
@@ -150,7 +157,7 @@ impl WeakPlace {
 
     pub(super) fn into_strong(mut self, pool: &Arc<Shared>) -> Place<'_> {
         self.taken = false;
-        Place { pool, taken: true, connection: self.connection.take() }
+        Place { pool, taken: true, connection: self.connection.take(), made: true }
     }
 }
 
@@ -290,8 +297,7 @@ impl Shared {
     }
 
     /// For a session that begins now.
-    pub(super) fn record(&self, expires_at: Nanos) -> Arc<Record<Shared>> {
-        let drains = self.drains.load(Ordering::SeqCst);
+    pub(super) fn record(&self, expires_at: Nanos, drains: u64) -> Arc<Record<Shared>> {
         Record::new(self.me.clone(), expires_at, drains, self.options().max_uses, self.detector.now())
     }
 

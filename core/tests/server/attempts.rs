@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::proxy::Proxy;
 use crate::support::*;
 
 /// A member of the list of hosts that lets everybody in, and then answers no query. What it has let in ends when it says
@@ -196,12 +197,18 @@ async fn connections_that_end_as_soon_as_they_are_made_back_off_too() {
     let dsn = dsn(&server_address(), more);
     let pool = Pool::builder().dsn(&dsn).min_idle(2).clock(clock.clone()).build().unwrap();
     let events = pool.events(&[EventKind::Error]);
-    eventually("the first have come and gone", || pool.metrics().removed >= 2).await;
+    // A round that fails (the server may end a session before it is ready) is followed by one that time has to reach.
+    eventually("the first have come and gone", || {
+        clock.advance(Duration::from_millis(10));
+        pool.metrics().removed >= 2
+    })
+    .await;
+    let before = pool.metrics().created;
     for _ in 0..10 {
         a_second_of(&clock).await;
     }
-    let created = pool.metrics().created;
-    assert!((2..=24).contains(&created), "{created} connections in ten seconds");
+    let created = pool.metrics().created - before;
+    assert!(created <= 24, "{created} connections in ten seconds");
     let told = std::iter::from_fn(|| events.try_recv()).count();
     assert!(told <= 4, "told {told} times");
     pool.close().await.unwrap();
@@ -259,6 +266,62 @@ async fn a_resize_wakes_nobody_under_a_lock() {
     assert!(asks.1.load(Ordering::SeqCst), "it was not woken");
     drop((waiting.await.unwrap(), held));
     pool.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_acquire_that_gives_up_wakes_nobody_under_a_lock() {
+    let pool = builder().max_size(1).build().unwrap();
+    let held = pool.acquire().await.unwrap();
+    let mut waiting = Box::pin(pool.acquire());
+    let asks = Arc::new(Asks(pool.clone(), AtomicBool::new(false)));
+    let waker = Waker::from(asks.clone());
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let given_up = tokio::task::spawn_blocking(move || drop(waiting));
+    tokio::time::timeout(LIMIT, given_up).await.expect("giving up and status wait for each other").unwrap();
+    drop(held);
+    pool.close().await.unwrap();
+}
+
+/// What was made for an acquire is its own, whatever has become too old meanwhile: it is handed out once.
+#[tokio::test]
+async fn a_drain_or_its_age_does_not_take_a_connection_from_the_acquire_that_it_was_made_for() {
+    for (max_lifetime, drains) in [(Duration::ZERO, true), (Duration::from_millis(100), false)] {
+        let proxy = Proxy::start();
+        let (pool, clock) = {
+            let clock = ManualClock::new();
+            let builder = Pool::builder().dsn(&proxy.url()).max_size(1).max_lifetime(max_lifetime);
+            (builder.clock(clock.clone()).build().unwrap(), clock)
+        };
+        proxy.hold_requests(true);
+        let acquire = tokio::spawn(pool.acquire());
+        eventually("it connects", || proxy.connections() == 1).await;
+        if drains {
+            pool.drain().unwrap();
+        }
+        clock.advance(Duration::from_millis(200));
+        proxy.hold_requests(false);
+        let connection = acquire.await.unwrap().unwrap();
+        let first = connection.backend_pid();
+        drop(connection);
+        eventually("it is not handed out again", || pool.status().idle == 0).await;
+        assert_ne!(pool.acquire().await.unwrap().backend_pid(), first);
+        pool.close().await.unwrap();
+    }
+}
+
+/// A close that comes as a connection gets ready: it says Terminate, and is no idle connection that was lost.
+#[tokio::test]
+async fn a_close_as_a_connection_gets_ready_is_no_error() {
+    for n in 0..100_u64 {
+        let pool = builder().max_size(2).min_idle(1).build().unwrap();
+        let errors = pool.events(&[EventKind::Error]);
+        let until = std::time::Instant::now() + Duration::from_micros(n * 100);
+        while std::time::Instant::now() < until {
+            tokio::task::yield_now().await;
+        }
+        pool.close().await.unwrap();
+        assert!(errors.try_recv().is_none(), "round {n}");
+    }
 }
 
 /// A clock of the application's that panics the next time the sweeper reads it.

@@ -204,3 +204,18 @@ fn no_more_wait_than_may_and_who_has_a_place_waits_no_more() {
     drop((first, second));
     assert!(matches!(places.take(), Take::Connection(1)));
 }
+
+/// One that was given a place just before the pool was made smaller has nothing to connect for.
+#[test]
+fn a_place_that_was_given_before_a_resize_is_one_too_many() {
+    let (places, _) = places(2);
+    (0..2).for_each(|_| make(&places));
+    let mut waiting = wait(&places);
+    assert_eq!(places.put(1), None);
+    assert_eq!(places.resize(1), [1]);
+    assert_eq!(poll_once(&mut waiting), Poll::Ready(Ok(())));
+    assert!(places.pop().is_none() && places.is_overfull());
+    places.free(false);
+    assert!(!places.is_overfull());
+    assert_eq!(places.counts(), Counts { max_size: 1, open: 1, idle: 0 });
+}
