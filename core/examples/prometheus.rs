@@ -12,8 +12,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// One scrape: whatever is asked for, the metrics are the answer.
 async fn answer(mut stream: TcpStream, pools: &[Pool]) -> std::io::Result<()> {
-    let mut request = [0; 4096];
-    let _ = stream.read(&mut request).await?;
+    let mut request = Vec::new();
+    // To the end of its head, however many pieces it comes in.
+    while !request.ends_with(b"\r\n\r\n") && request.len() < 16 * 1024 {
+        if stream.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
     let metrics: Vec<_> = pools.iter().map(Pool::metrics).collect();
     let body = openmetrics(&metrics);
     let head = format!(
