@@ -1097,8 +1097,9 @@ void leakpool_string_free(char *text);
 // caught in a function without a status. callback: NULL = nowhere, as before the first call. level: how much is logged;
 // each leakpool_log_level includes those before it. user_data: passed on; it must stay valid until another callback is set.
 //
-// Once this has returned, the callback of before runs no more, and is not called again: so it must not be called from
-// within a callback of the log. LEAKPOOL_UNSUPPORTED if the lines of this process go elsewhere already.
+// Once this has returned, the callback of before runs no more, and is not called again. LEAKPOOL_UNSUPPORTED from within
+// a callback of the log, if that of before does not return within 5 s, or if the lines of this process go elsewhere
+// already; then everything stays as it was.
 enum leakpool_status leakpool_log_set(leakpool_log_fn callback,
                                       int32_t level,
                                       void *user_data,

@@ -1,9 +1,11 @@
 //! The library's log, for C: lines that say what no status and no event says.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_void};
+use std::time::Duration;
 
-use leakpool::Result;
 use leakpool::host::{self, LogLine};
+use leakpool::{Error, ErrorCode, Result};
 use parking_lot::RwLock;
 use tracing::Level;
 
@@ -36,11 +38,25 @@ fn number(level: Level) -> leakpool_log_level {
     }
 }
 
+thread_local! {
+    /// A callback of the log runs on this thread.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The longest that a change of callback waits for the one of before to return.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 fn write(line: LogLine) {
+    if RUNNING.get() {
+        // What the callback has caused itself: told to it, there would be no end.
+        return;
+    }
     if let Some(target) = &*TARGET.read_recursive() {
         let message = c_text(&line.message);
+        RUNNING.set(true);
         // SAFETY: the callback is as the header says; it was not replaced, since that waits for this lock.
         unsafe { (target.callback)(number(line.level) as i32, message.as_ptr(), target.user_data.get()) };
+        RUNNING.set(false);
     }
 }
 
@@ -54,8 +70,9 @@ fn level_name(level: i32) -> Result<&'static str> {
 /// caught in a function without a status. callback: NULL = nowhere, as before the first call. level: how much is logged;
 /// each leakpool_log_level includes those before it. user_data: passed on; it must stay valid until another callback is set.
 ///
-/// Once this has returned, the callback of before runs no more, and is not called again: so it must not be called from
-/// within a callback of the log. LEAKPOOL_UNSUPPORTED if the lines of this process go elsewhere already.
+/// Once this has returned, the callback of before runs no more, and is not called again. LEAKPOOL_UNSUPPORTED from within
+/// a callback of the log, if that of before does not return within 5 s, or if the lines of this process go elsewhere
+/// already; then everything stays as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn leakpool_log_set(
     callback: leakpool_log_fn,
@@ -65,9 +82,22 @@ pub unsafe extern "C" fn leakpool_log_set(
 ) -> leakpool_status {
     guard!(error, {
         let level = level_name(level)?;
+        if RUNNING.get() {
+            return Err(Error::new(
+                ErrorCode::Unsupported,
+                "the log cannot be set from within its own callback",
+            ));
+        }
         begin()?;
         let target = callback.map(|callback| Target { callback, user_data: UserData::new(user_data) });
-        *TARGET.write() = target;
+        let Some(mut current) = TARGET.try_write_for(PATIENCE) else {
+            return Err(Error::new(
+                ErrorCode::Unsupported,
+                "the log's callback has not returned for 5 s, or ran when this process was forked: the log stays as it was",
+            ));
+        };
+        *current = target;
+        drop(current);
         host::set_log_level(level)
     })
 }
@@ -77,8 +107,8 @@ fn begin() -> Result<()> {
     static BEGUN: once_cell::sync::OnceCell<bool> = once_cell::sync::OnceCell::new();
     match BEGUN.get_or_init(|| host::log_to(write)) {
         true => Ok(()),
-        false => Err(leakpool::Error::new(
-            leakpool::ErrorCode::Unsupported,
+        false => Err(Error::new(
+            ErrorCode::Unsupported,
             "the log lines of this process go elsewhere already: another subscriber of `tracing` was there first",
         )),
     }

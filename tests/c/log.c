@@ -8,7 +8,7 @@
 
 struct seen {
   pthread_mutex_t lock;
-  int count;
+  int count, from_within;
   int levels[MOST];
   char lines[MOST][512];
 };
@@ -21,6 +21,7 @@ static void take(int level, const char *message, void *user_data) {
     snprintf(seen->lines[seen->count], sizeof seen->lines[0], "%s", message);
     seen->count++;
   }
+  seen->from_within = (int)leakpool_log_set(NULL, LEAKPOOL_LOG_OFF, NULL, NULL);
   pthread_mutex_unlock(&seen->lock);
 }
 
@@ -71,6 +72,8 @@ int main(void) {
   OK(leakpool_test_clock_advance(clock, 50000, &error));
   AWAIT(level_of(&seen, "a connection was taken back", "log.c:") == LEAKPOOL_LOG_WARN);
   panics(&seen);
+
+  CHECK(seen.from_within == LEAKPOOL_UNSUPPORTED);
 
   /* A warning that no event says. */
   OK(LEAKPOOL_ACQUIRE(pool, LEAKPOOL_DEFAULT_TIMEOUT, &held, &error));
